@@ -1,0 +1,1 @@
+"""Conformance: one module an area, one requirement a check."""

@@ -1,0 +1,125 @@
+"""The contract between vitbench and a candidate: subclass ``Adapter``, or offer the same methods.
+
+Three methods make a candidate: ``build``, ``load`` and ``logits``. Each optional hook unlocks requirements; one
+that is left out makes them NOT OFFERED, never passed. ``docs/adapters.md`` leads through writing one.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vitbench.errors import NotSupported
+from vitbench.reference.config import Conventions, ViTConfig
+
+__all__ = ["OPTIONAL_HOOKS", "Adapter", "Conventions", "Model", "NotSupported", "ViTConfig"]
+
+Model = Any
+"""Opaque to vitbench: a torch module, or any object that the adapter understands."""
+
+OPTIONAL_HOOKS = (
+    "export",
+    "patch_tokens",
+    "tokens",
+    "block_outputs",
+    "attention",
+    "representation",
+    "resize_position_embedding",
+    "at_image_size",
+)
+
+
+class Adapter:
+    """What a package must offer to be judged and measured.
+
+    The harness puts torch modules into ``eval()`` and moves them to its device and dtype (float64 for most
+    requirements) after ``build``; any other model takes both from the tensors that ``load`` and ``logits`` get.
+    Arrays returned may be torch tensors, or anything with ``__dlpack__`` or ``__array__``.
+    """
+
+    name: str = "unnamed"
+    version: str = "unknown"  # of the package adapted
+    conventions: Conventions = Conventions()
+
+    def build(self, config: ViTConfig) -> Model:
+        """A model of these sizes, however initialised.
+
+        Raises:
+            NotSupported: the package has no such model; the reason is shown in the report.
+        """
+        raise NotImplementedError
+
+    def load(self, model: Model, state: Mapping[str, Tensor]) -> None:
+        """Put canonical parameters (``vitbench.reference.parameters``) into the model, in place."""
+        raise NotSupported(f"{self.name} maps no canonical weights")
+
+    def logits(self, model: Model, images: Tensor) -> Tensor:
+        """The class scores before softmax. Shapes: (B, C, H, W) -> (B, K)."""
+        result: Tensor = model(images)
+        return result
+
+    # Optional hooks. Overriding one offers it.
+
+    def export(self, model: Model) -> Mapping[str, Tensor]:
+        """The inverse of ``load``: the canonical parameters that the model holds now."""
+        raise NotSupported(f"{self.name} exports no weights")
+
+    def patch_tokens(self, model: Model, images: Tensor) -> Tensor:
+        """x_p E + b, before class token and positions. Shapes: (B, C, H, W) -> (B, N, D)."""
+        raise NotSupported(f"{self.name} does not show its patch tokens")
+
+    def tokens(self, model: Model, images: Tensor) -> Tensor:
+        """z_0: what the first encoder block receives. Shapes: (B, C, H, W) -> (B, N+1, D)."""
+        raise NotSupported(f"{self.name} does not show its tokens")
+
+    def block_outputs(self, model: Model, images: Tensor) -> Sequence[Tensor]:
+        """z_1 to z_L, before the final LayerNorm. Shapes: (B, C, H, W) -> L times (B, N+1, D)."""
+        raise NotSupported(f"{self.name} does not show its blocks' outputs")
+
+    def attention(self, model: Model, images: Tensor) -> Sequence[Tensor]:
+        """Softmax weights of every block. Shapes: (B, C, H, W) -> L times (B, h, N+1, N+1)."""
+        raise NotSupported(f"{self.name} does not show its attention")
+
+    def representation(self, model: Model, images: Tensor) -> Tensor:
+        """y: the normalised, pooled vector that the head receives. Shapes: (B, C, H, W) -> (B, D)."""
+        raise NotSupported(f"{self.name} does not show its representation")
+
+    def resize_position_embedding(self, table: Tensor, grid: tuple[int, int], new_grid: tuple[int, int]) -> Tensor:
+        """The package's own resizing of position embeddings. Shapes: (1, N+1, D) -> (1, N'+1, D)."""
+        raise NotSupported(f"{self.name} offers no resizing of position embeddings")
+
+    def at_image_size(self, model: Model, image_size: tuple[int, int]) -> Model:
+        """The same weights, ready for images of another size (H, W), the way the package does it."""
+        raise NotSupported(f"{self.name} does not change its image size")
+
+
+def collect_inputs(modules: Sequence[torch.nn.Module], run: Any) -> list[Tensor]:
+    """The first positional input that each module receives while ``run()`` runs, in the order of ``modules``."""
+    return _collect(modules, run, lambda _module, inputs, _output: inputs[0])
+
+
+def collect_outputs(modules: Sequence[torch.nn.Module], run: Any) -> list[Tensor]:
+    """The output of each module while ``run()`` runs (the first of a tuple), in the order of ``modules``."""
+    return _collect(modules, run, lambda _module, _inputs, output: output[0] if isinstance(output, tuple) else output)
+
+
+def _collect(modules: Sequence[torch.nn.Module], run: Any, pick: Any) -> list[Tensor]:
+    seen: dict[int, Tensor] = {}
+
+    def hook_for(index: int) -> Any:
+        def hook(module: torch.nn.Module, inputs: Any, output: Any) -> None:
+            seen[index] = pick(module, inputs, output)
+
+        return hook
+
+    handles = [module.register_forward_hook(hook_for(i)) for i, module in enumerate(modules)]
+    try:
+        run()
+    finally:
+        for handle in handles:
+            handle.remove()
+    missing = [type(modules[i]).__name__ for i in range(len(modules)) if i not in seen]
+    if missing:
+        raise NotSupported(f"these modules did not run in the forward pass: {', '.join(missing)}")
+    return [seen[i] for i in range(len(modules))]

@@ -1,0 +1,61 @@
+"""What can go wrong, one class per cause, each with the exit code that the command line gives it.
+
+Exit codes keep pytest's meaning: 1 failed, 2 interrupted or a usage error of the command line, 3 the harness
+itself, 4 the adapter is missing or broken.
+"""
+
+from typing import ClassVar
+
+
+class VitbenchError(Exception):
+    """A cause that a user can act on; printed as one line, never as a traceback."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class UsageError(VitbenchError):
+    """An option has a value that cannot be used."""
+
+    exit_code = 2
+
+
+class DeviceUnavailable(UsageError):
+    """The device asked for is not on this machine."""
+
+
+class OutputUnwritable(UsageError):
+    """A result or report cannot be written where it was asked for."""
+
+
+class ResultsUnreadable(UsageError):
+    """A results file is missing, of another format or cut in mid-line."""
+
+
+class AdapterNotFound(VitbenchError):
+    """``--impl`` names nothing that can be loaded."""
+
+    exit_code = 4
+
+
+class AdapterBroken(VitbenchError):
+    """The adapter was found, but cannot build, load or run a model; no requirement can be judged."""
+
+    exit_code = 4
+
+
+class NotSupported(VitbenchError):
+    """An adapter says that its package cannot do what was asked; the requirement is NOT OFFERED, never a pass.
+
+    Raise it with the reason as a reader of the report should see it:
+    ``raise NotSupported("square images only")``.
+    """
+
+
+class RequirementFailed(VitbenchError):
+    """The candidate was run and does not meet the requirement."""
+
+
+class HarnessError(VitbenchError):
+    """vitbench itself is at fault: a check that could not have failed, or a broken declaration."""
+
+    exit_code = 3

@@ -1,0 +1,224 @@
+"""From the value of ``--impl`` to an adapter. Nothing is imported before it is asked for."""
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from vitbench.errors import AdapterBroken, AdapterNotFound, VitbenchError
+
+if TYPE_CHECKING:
+    from vitbench.adapter import Adapter
+
+ENTRY_POINT_GROUP = "vitbench.adapters"
+
+
+@dataclass(frozen=True)
+class Registration:
+    """A name that ``--impl`` knows: where its adapter is, and which package it needs."""
+
+    name: str
+    target: str  # module:object
+    package: str  # top-level module that must be importable
+
+    @property
+    def installed(self) -> bool:
+        """Whether the adapted package can be imported here; found without importing it."""
+        return importlib.util.find_spec(self.package) is not None
+
+
+BUILT_IN = (
+    Registration("reference", "vitbench.adapters.reference:ReferenceAdapter", "torch"),
+    Registration("timm", "vitbench.adapters.timm:TimmAdapter", "timm"),
+    Registration("torchvision", "vitbench.adapters.torchvision:TorchvisionAdapter", "torchvision"),
+    Registration("transformers", "vitbench.adapters.transformers:TransformersAdapter", "transformers"),
+    Registration("vit_pytorch", "vitbench.adapters.vit_pytorch:VitPytorchAdapter", "vit_pytorch"),
+)
+
+
+def registered() -> dict[str, Registration]:
+    """Built-in names first, then those of installed packages' entry points."""
+    names = {registration.name: registration for registration in BUILT_IN}
+    for entry in entry_points(group=ENTRY_POINT_GROUP):
+        names.setdefault(entry.name, Registration(entry.name, entry.value, entry.value.split(":")[0].split(".")[0]))
+    return names
+
+
+def installed() -> list[str]:
+    """Registered names whose package is importable here: what a run without ``--impl`` covers."""
+    return [name for name, registration in registered().items() if registration.installed]
+
+
+def resolve(impl: str) -> "Adapter":
+    """The adapter that ``--impl`` names, in any of its forms.
+
+    A registered name; ``package.module:object``; a package with a ``vitbench_adapter`` submodule or attribute;
+    a path ``adapter.py[:object]``. The object is an adapter, its class, or a module that has one.
+
+    Raises:
+        AdapterNotFound: nothing of that name; the text lists what was tried and the registered names.
+        AdapterBroken: found, but its import or construction failed, or it lacks a method of the contract.
+    """
+    found, origin = _find(impl)
+    adapter = _instance(found, origin)
+    for method in ("build", "load", "logits"):
+        if not callable(getattr(adapter, method, None)) and not (method == "load" and hasattr(adapter, "build")):
+            raise AdapterBroken(f"adapter {impl!r} has no method {method}(); the contract asks for it (docs/adapters.md)")
+    return adapter
+
+
+def _find(impl: str) -> tuple[Any, str]:
+    """The object that ``impl`` names, and how it was found."""
+    registration = registered().get(impl)
+    if registration is not None:
+        if not registration.installed:
+            raise AdapterNotFound(
+                f"implementation {impl!r} needs the package {registration.package!r}, which is not installed; "
+                f"pip install {registration.package.replace('_', '-')}"
+            )
+        return _from_module(registration.target, impl), registration.target
+    location, _, attribute = impl.partition(":")
+    if location.endswith(".py"):
+        return _from_file(Path(location), attribute, impl), location
+    if attribute:
+        return _from_module(impl, impl), impl
+    return _from_package(impl), f"{impl}.vitbench_adapter"
+
+
+def _from_module(target: str, impl: str) -> Any:
+    module_name, _, path = target.partition(":")
+    if _spec(module_name) is None:
+        raise _not_found(impl, f"module {module_name!r} (not importable)")
+    found = _import(module_name, impl)
+    for part in path.split("."):
+        if not hasattr(found, part):
+            raise _not_found(impl, f"{part!r} in {module_name!r} (it has {_offers(found)})")
+        found = getattr(found, part)
+    return found
+
+
+def _from_file(path: Path, attribute: str, impl: str) -> Any:
+    if not path.is_file():
+        raise _not_found(impl, f"file {str(path)!r} (not there)")
+    name = f"vitbench_candidate_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise _not_found(impl, f"file {str(path)!r} (not a Python module)")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    with _importing(impl):
+        spec.loader.exec_module(module)
+    if attribute and not hasattr(module, attribute):
+        raise _not_found(impl, f"{attribute!r} in {str(path)!r} (it has {_offers(module)})")
+    return getattr(module, attribute) if attribute else module
+
+
+def _from_package(impl: str) -> Any:
+    if not all(part.isidentifier() for part in impl.split(".")) or _spec(impl) is None:
+        raise _not_found(impl, f"package {impl!r} (not importable)")
+    package = _import(impl, impl)
+    if hasattr(package, "vitbench_adapter"):
+        return package.vitbench_adapter
+    if _spec(f"{impl}.vitbench_adapter") is None:
+        raise _not_found(
+            impl, f"{impl}.vitbench_adapter (package {impl!r} has no such submodule or attribute; write an adapter)"
+        )
+    return _import(f"{impl}.vitbench_adapter", impl)
+
+
+def _instance(found: Any, origin: str) -> "Adapter":
+    """An adapter object from an adapter, its class, or a module that holds one."""
+    if isinstance(found, ModuleType) and not callable(getattr(found, "build", None)):
+        found = _adapter_in(found, origin)
+    if isinstance(found, type):
+        with _importing(origin):
+            found = found()
+    if not callable(getattr(found, "build", None)):
+        raise AdapterBroken(
+            f"{origin} is a {type(found).__name__} without a method build(config); "
+            "an adapter subclasses vitbench.adapter.Adapter or offers its methods (docs/adapters.md)"
+        )
+    return found  # type: ignore[no-any-return]
+
+
+def _adapter_in(module: ModuleType, origin: str) -> Any:
+    """The one adapter that a module defines: an object named ``adapter``, or its only ``Adapter`` subclass."""
+    from vitbench.adapter import Adapter  # noqa: PLC0415  # torch, needed only now
+
+    if hasattr(module, "adapter"):
+        return module.adapter
+    own = [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, Adapter) and value.__module__ == module.__name__
+    ]
+    if len(own) != 1:
+        names = ", ".join(value.__name__ for value in own) or "none"
+        raise AdapterBroken(
+            f"{origin} must define exactly one subclass of vitbench.adapter.Adapter, or an object named adapter; "
+            f"it defines {names}; name one as {origin}:OBJECT"
+        )
+    return own[0]
+
+
+def _spec(module_name: str) -> Any:
+    """The module's spec, or None; a parent that is missing counts as None, one that fails to import as broken."""
+    try:
+        return importlib.util.find_spec(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and module_name.startswith(error.name):
+            return None
+        raise AdapterBroken(f"{module_name} fails to import: {_cause(error)}") from error
+    except ValueError:  # an empty name, or a module without a spec
+        return None
+    except Exception as error:
+        raise AdapterBroken(f"{module_name} fails to import: {_cause(error)}") from error
+
+
+def _import(module_name: str, impl: str) -> ModuleType:
+    with _importing(impl):
+        return importlib.import_module(module_name)
+
+
+class _importing:
+    """Turns whatever foreign code raises into one line that names the cause."""
+
+    def __init__(self, impl: str) -> None:
+        self.impl = impl
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, Exception) and not isinstance(error, VitbenchError):
+            raise AdapterBroken(f"adapter {self.impl!r} fails to import: {_cause(error)}") from error
+        if isinstance(error, SystemExit):
+            raise AdapterBroken(f"adapter {self.impl!r} exits the process while it is imported") from error
+
+
+def _cause(error: BaseException) -> str:
+    """Kind, text and innermost place of an error, on one line."""
+    place = ""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is not None:
+        place = f" ({Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno})"
+    return f"{type(error).__name__}: {' '.join(str(error).split())}{place}"
+
+
+def _offers(module: Any) -> str:
+    public: Iterator[str] = (name for name in vars(module) if not name.startswith("_"))
+    return ", ".join(sorted(public)[:12]) or "nothing public"
+
+
+def _not_found(impl: str, tried: str) -> AdapterNotFound:
+    return AdapterNotFound(
+        f"--impl {impl!r}: tried {tried}; registered names: {', '.join(registered())}. "
+        "Other forms: package.module:object, a package with vitbench_adapter, adapter.py[:object]"
+    )

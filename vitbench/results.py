@@ -1,0 +1,257 @@
+"""A run's results: one JSON Lines file, appended to as results are made, so that an interrupted run keeps its own.
+
+First a header (what was planned, on which machine), then a record per requirement, verdict and measurement, last
+a footer; a file without its footer is incomplete and says so. ``docs/results.schema.json`` is its JSON schema.
+"""
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from types import TracebackType
+from typing import Any, ClassVar, Self, TextIO, TypeVar
+
+from vitbench.errors import OutputUnwritable, ResultsUnreadable
+from vitbench.requirement import Level, Status, Tally, Verdict
+
+SCHEMA_VERSION = 1
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Header:
+    """What was planned, by whom it was asked for, and where it ran."""
+
+    kind: ClassVar[str] = "header"
+    vitbench_version: str
+    started_at: str  # ISO 8601, UTC
+    command: Sequence[str]
+    preset: str
+    seed: int
+    environment: Mapping[str, Any]
+    planned: Sequence[str]  # keys of the cells
+    schema_version: int = SCHEMA_VERSION
+
+
+@dataclass(frozen=True, kw_only=True)
+class RequirementRecord:
+    """One requirement judged for one implementation."""
+
+    kind: ClassVar[str] = "requirement"
+    cell: str
+    implementation: str
+    id: str
+    area: str
+    level: Level
+    statement: str
+    status: Status
+    examples: int  # configurations on which it was judged
+    unsupported: int  # configurations drawn that the implementation declares out of reach
+    worst_margin: float | None  # error / bound, at most 1 where it passed; null where nothing is compared by bound
+    reason: str  # why it failed, was not offered or could not be judged; empty where it passed
+    example: str  # the smallest failing example; empty where it passed
+    reproduce: str  # one command that judges this requirement again
+    duration_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerdictRecord:
+    """All requirements of one implementation in one word."""
+
+    kind: ClassVar[str] = "verdict"
+    cell: str
+    implementation: str
+    version: str  # of the package adapted
+    verdict: Verdict
+    must: Tally
+    should: Tally
+    may: Tally
+    conventions: Mapping[str, Any]  # as declared by the adapter
+    reason: str  # why there is no other verdict: a smoke-stage error, a crash, a time limit; else empty
+    duration_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasurementRecord:
+    """One benchmark cell: what was measured, or why nothing was."""
+
+    kind: ClassVar[str] = "measurement"
+    cell: str
+    implementation: str
+    version: str
+    suite: str
+    task: str  # inference, training
+    model: str  # variant and image size, as Ti/16@64
+    device: str
+    device_name: str
+    dtype: str
+    batch: int
+    mode: str  # eager
+    threads: int
+    outcome: str  # measured, not supported, out of memory, timed out, crashed, failed
+    reason: str = ""  # empty where measured
+    parameters: int | None = None
+    multiply_accumulates: int | None = None  # of one image, closed form
+    throughput_images_per_s: float | None = None  # batch / median latency
+    latency_s: float | None = None  # median of the samples
+    latency_low_s: float | None = None  # 95 % confidence interval of the median
+    latency_high_s: float | None = None
+    converged: bool | None = None  # the interval became narrow enough within the time given
+    wall_clock_ratio: float | None = None  # CUDA: wall clock of the loop over the sum of event times
+    build_s: float | None = None
+    first_forward_s: float | None = None
+    warmup_iterations: int | None = None
+    samples_s: Sequence[float] = field(default_factory=tuple)  # in the order taken, none dropped
+    duration_s: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Footer:
+    """How the run ended."""
+
+    kind: ClassVar[str] = "footer"
+    finished_at: str
+    status: str  # complete, interrupted
+    duration_s: float
+
+
+Record = Header | RequirementRecord | VerdictRecord | MeasurementRecord | Footer
+
+_KINDS: dict[str, type[Record]] = {
+    record.kind: record for record in (Header, RequirementRecord, VerdictRecord, MeasurementRecord, Footer)
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A results file, read."""
+
+    path: Path
+    header: Header
+    requirements: Sequence[RequirementRecord]
+    verdicts: Sequence[VerdictRecord]
+    measurements: Sequence[MeasurementRecord]
+    footer: Footer | None  # None: the run was interrupted and the file is incomplete
+    damaged_lines: int = 0  # cut in mid-line by a crash; at most the last one of each writer
+
+    @property
+    def complete(self) -> bool:
+        """Whether every planned cell had its say."""
+        return self.footer is not None and self.footer.status == "complete"
+
+
+class ResultsWriter:
+    """Appends records to a results file, each one whole and flushed before the next is made."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __enter__(self) -> Self:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._file: TextIO = self.path.open("w", encoding="utf-8")
+        except OSError as error:
+            raise OutputUnwritable(
+                f"cannot write {self.path}: {error.strerror or error}; choose another place with --output"
+            ) from error
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._file.close()
+
+    def write(self, record: Record) -> None:
+        """Append one record."""
+        self._file.write(to_line(record) + "\n")
+        self._file.flush()
+
+
+def to_line(record: Record) -> str:
+    """One record as one line of JSON; numbers that JSON lacks (NaN, infinity) become null."""
+    return json.dumps({"kind": record.kind} | _finite(asdict(record)), ensure_ascii=False, allow_nan=False)
+
+
+def from_line(line: str) -> Record:
+    """The record that a line holds; keys that a newer writer added are passed over.
+
+    Raises:
+        ValueError: the line is no record.
+    """
+    data = json.loads(line)
+    if not isinstance(data, dict) or data.get("kind") not in _KINDS:
+        raise ValueError(f"no record of a known kind: {line[:80]!r}")
+    kind = _KINDS[data["kind"]]
+    known = {f.name for f in fields(kind)}
+    values = {name: _typed(name, value) for name, value in data.items() if name in known}
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise ValueError(f"{data['kind']} record lacks a field: {error}") from error
+
+
+def read(path: Path) -> Run:
+    """Read a results file, complete or not.
+
+    Raises:
+        ResultsUnreadable: missing, no results file, or of a newer schema; the text says which.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError as error:
+        raise ResultsUnreadable(f"cannot read results {path}: {error.strerror or error}") from error
+    records: list[Record] = []
+    damaged = 0
+    for line in lines:
+        try:
+            records.append(from_line(line))
+        except ValueError:
+            damaged += 1
+    header = next((record for record in records if isinstance(record, Header)), None)
+    if header is None:
+        raise ResultsUnreadable(f"{path} is no vitbench results file: it has no header line (vitbench.run writes one)")
+    if header.schema_version > SCHEMA_VERSION:
+        raise ResultsUnreadable(
+            f"{path} has schema version {header.schema_version}, this vitbench reads up to {SCHEMA_VERSION}; upgrade vitbench"
+        )
+    return Run(
+        path=path,
+        header=header,
+        requirements=_of(records, RequirementRecord),
+        verdicts=_of(records, VerdictRecord),
+        measurements=_of(records, MeasurementRecord),
+        footer=next(iter(_of(records, Footer)), None),
+        damaged_lines=damaged,
+    )
+
+
+def _of(records: Sequence[Record], kind: type[R]) -> list[R]:
+    return [record for record in records if isinstance(record, kind)]
+
+
+def _typed(name: str, value: Any) -> Any:
+    if name in {"must", "should", "may"}:
+        return Tally(**value)
+    enums = {"level": Level, "status": Status, "verdict": Verdict}
+    if name in enums and value in list(enums[name]):
+        return enums[name](value)
+    return value
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value
+
+
+def parsed(path: Path, start: int = 0) -> Iterator[Record]:
+    """Whole records from byte ``start`` on; for following a file that another process still writes."""
+    with path.open("rb") as file:
+        file.seek(start)
+        for line in file:
+            if line.endswith(b"\n"):
+                yield from_line(line.decode())
