@@ -99,9 +99,9 @@ def collect_inputs(modules: Sequence[torch.nn.Module], run: Any) -> list[Tensor]
     return _collect(modules, run, lambda _module, inputs, _output: inputs[0])
 
 
-def collect_outputs(modules: Sequence[torch.nn.Module], run: Any) -> list[Tensor]:
-    """The output of each module while ``run()`` runs (the first of a tuple), in the order of ``modules``."""
-    return _collect(modules, run, lambda _module, _inputs, output: output[0] if isinstance(output, tuple) else output)
+def collect_outputs(modules: Sequence[torch.nn.Module], run: Any, item: int = 0) -> list[Tensor]:
+    """The output of each module while ``run()`` runs (``item`` of a tuple), in the order of ``modules``."""
+    return _collect(modules, run, lambda _module, _input, output: output[item] if isinstance(output, tuple) else output)
 
 
 def _collect(modules: Sequence[torch.nn.Module], run: Any, pick: Any) -> list[Tensor]:

@@ -1,0 +1,218 @@
+"""The pytest plugin: ``pytest suites/conformance --impl mypkg`` becomes a verdict.
+
+It is loaded into every pytest run of an environment that has vitbench, so it does nothing, and imports nothing
+heavy, until a requirement's check is collected.
+"""
+
+from collections.abc import Generator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from vitbench.errors import AdapterBroken, VitbenchError
+
+if TYPE_CHECKING:
+    from vitbench.candidate import Candidate
+    from vitbench.results import VerdictRecord
+    from vitbench.session import ConformanceSession, Options
+
+_EVIDENCE = pytest.StashKey[Any]()
+_CHECKS = pytest.StashKey["ConformanceChecks"]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("vitbench", "vitbench: conformance of Vision Transformers")
+    group.addoption(
+        "--impl",
+        metavar="NAME",
+        help="implementation to judge: a registered name (reference, timm, torchvision, transformers, vit_pytorch, …), "
+        "package.module:object, a package with vitbench_adapter, or a path adapter.py[:object]",
+    )
+    group.addoption("--device", default="cpu", metavar="DEVICE", help="cpu or cuda:N (default: cpu)")
+    group.addoption(
+        "--preset",
+        choices=("quick", "standard", "full"),
+        default="quick",
+        help="on how many configurations each requirement is tried (default: quick)",
+    )
+    group.addoption("--seed", type=int, default=0, metavar="N", help="draws configurations, weights, images (default: 0)")
+    group.addoption("--results", metavar="FILE", help="write the records as JSON Lines, for vitbench.report")
+    group.addoption("--results-cell", metavar="KEY", help="write bare records under this key, as part of a larger run")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "requirement(id): the requirement that a check judges; set by vitbench")
+    checks = ConformanceChecks(config)
+    config.stash[_CHECKS] = checks
+    config.pluginmanager.register(checks, "vitbench-conformance")
+
+
+@pytest.fixture(scope="session")
+def impl(request: pytest.FixtureRequest) -> "Candidate":
+    """The implementation under test, as ``--impl`` names it."""
+    session = request.config.stash[_CHECKS].session
+    if session is None:
+        pytest.fail("the fixture 'impl' serves checks that carry @requirement", pytrace=False)
+    return session.candidate
+
+
+class ConformanceChecks:
+    """The hooks of one pytest run, and its session once a check was collected."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        self.session: ConformanceSession | None = None
+        self.verdict: VerdictRecord | None = None
+        self.runs_here = not hasattr(config, "workerinput")  # an xdist worker judges; its controller records
+
+    def pytest_itemcollected(self, item: pytest.Item) -> None:
+        """Let ``-k VIT-POS-RESIZE`` and ``-m requirement`` find a check."""
+        if _is_check(item):
+            item.extra_keyword_matches.add(item.function.requirement.id)
+            item.add_marker(pytest.mark.requirement(item.function.requirement.id))
+
+    @pytest.hookimpl(trylast=True)  # after -k and -m have chosen
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Load what the checks judge, and give each check the preset's number of examples."""
+        checks = [item for item in items if _is_check(item)]
+        if not checks:
+            return
+        from vitbench.check import configured  # noqa: PLC0415  # torch, needed only now
+
+        self.session = self._open([item.function.requirement.id for item in checks])
+        for item in checks:
+            item.obj = configured(item.obj, self.session.options.preset, self.session.options.seed)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self) -> bool | None:
+        """The smoke stage: what cannot build, load or run a model is not judged."""
+        if self.session is None or self.config.option.collectonly or not self.runs_here:
+            return None
+        try:
+            self.session.begin()
+        except AdapterBroken as error:
+            self.session.reason = str(error)
+            return True
+        except VitbenchError as error:
+            raise pytest.UsageError(str(error)) from error
+        return None
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> Generator[None, Any, Any]:
+        """Collect the evidence of a check while it runs."""
+        if not _is_check(pyfuncitem):
+            return (yield)
+        from vitbench.evidence import collecting  # noqa: PLC0415
+
+        with collecting() as evidence:
+            pyfuncitem.stash[_EVIDENCE] = evidence
+            return (yield)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
+        """Turn pytest's outcome of a check into the requirement's status, with a reason that a person can read."""
+        report: Any = yield
+        if self.session is None or not _is_check(item) or call.when != "call":
+            return report
+        from vitbench.check import Judgement, classify  # noqa: PLC0415
+        from vitbench.results import to_line  # noqa: PLC0415
+        from vitbench.terminal import failure_text  # noqa: PLC0415
+
+        evidence = item.stash[_EVIDENCE]
+        status, reason = classify(call.excinfo.value if call.excinfo else None, evidence)
+        record = self.session.record(
+            Judgement(
+                requirement=item.function.requirement,
+                status=status,
+                reason=reason,
+                evidence=evidence,
+                duration_s=call.duration,
+            )
+        )
+        report.vitbench_record = to_line(record)  # plain text, so that it travels from an xdist worker
+        report.outcome = {"PASSED": "passed", "NOT_OFFERED": "skipped"}.get(status, "failed")
+        report.sections = [section for section in report.sections if section[0] != "Hypothesis"]
+        report.longrepr = {
+            "passed": None,
+            "skipped": (str(item.path), item.reportinfo()[1] or 0, f"NOT OFFERED: {reason}"),
+            "failed": failure_text(record, item.function.requirement.source),
+        }[report.outcome]
+        return report
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Keep the record; with xdist this runs in the controller, for reports of every worker."""
+        record = _record_of(report)
+        if record is not None and self.session is not None and self.runs_here:
+            self.session.add(record)
+
+    def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, Any] | None:
+        """The statuses' own words and letters on the terminal."""
+        record = _record_of(report)
+        if record is None:
+            return None
+        words: dict[str, tuple[str, str, Any]] = {
+            "PASSED": ("passed", ".", "PASSED"),
+            "FAILED": ("failed", "F", "FAILED"),
+            "NOT_OFFERED": ("not offered", "-", ("NOT OFFERED", {"yellow": True})),
+            "ERROR": ("failed", "E", "HARNESS ERROR"),
+        }
+        return words[record.status]
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """The verdict decides the exit code; an interrupted run or a selection has none."""
+        if self.session is None or not self.runs_here or self.config.option.collectonly:
+            return
+        if session.exitstatus in (pytest.ExitCode.INTERRUPTED, pytest.ExitCode.INTERNAL_ERROR, pytest.ExitCode.USAGE_ERROR):
+            return
+        self.verdict = self.session.finish()
+        if self.verdict is not None:
+            session.exitstatus = self.verdict.verdict.exit_code
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """The verdict in one line, below what keeps it from CONFORMS."""
+        if self.session is None or self.config.option.collectonly:
+            return
+        from vitbench.terminal import write_summary  # noqa: PLC0415
+
+        write_summary(terminalreporter, self.session, self.verdict)
+
+    def _open(self, selected: Sequence[str]) -> "ConformanceSession":
+        """A user's mistake ends pytest with one line and exit code 4."""
+        from vitbench.session import ConformanceSession  # noqa: PLC0415  # torch, needed only now
+
+        try:
+            return ConformanceSession(self._options(), selected)
+        except VitbenchError as error:
+            raise pytest.UsageError(str(error)) from error
+
+    def _options(self) -> "Options":
+        from vitbench.registry import registered  # noqa: PLC0415
+        from vitbench.session import Options  # noqa: PLC0415
+
+        option = self.config.option
+        if option.impl is None:
+            names = ", ".join(registered())
+            raise pytest.UsageError(f"say what to judge with --impl NAME; registered names: {names}; other forms: pytest --help")
+        return Options(
+            impl=option.impl,
+            device=option.device,
+            preset=option.preset,
+            seed=option.seed,
+            results=Path(option.results) if option.results else None,
+            cell=option.results_cell,
+        )
+
+
+def _is_check(item: pytest.Item) -> bool:
+    return isinstance(item, pytest.Function) and hasattr(item.function, "requirement")
+
+
+def _record_of(report: pytest.TestReport) -> Any:
+    line = getattr(report, "vitbench_record", None)
+    if line is None:
+        return None
+    from vitbench.results import from_line  # noqa: PLC0415
+
+    return from_line(line)

@@ -4,10 +4,12 @@ First a header (what was planned, on which machine), then a record per requireme
 a footer; a file without its footer is incomplete and says so. ``docs/results.schema.json`` is its JSON schema.
 """
 
+import contextlib
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Self, TextIO, TypeVar
@@ -17,7 +19,20 @@ from vitbench.requirement import Level, Status, Tally, Verdict
 
 SCHEMA_VERSION = 1
 
+_LONE_SURROGATES = "backslashreplace"  # from a foreign message or file name; the escape is JSON's own
+
 R = TypeVar("R")
+
+
+class Outcome(StrEnum):
+    """What came of a benchmark cell; all but the first are results too, and say why in the record's reason."""
+
+    MEASURED = "measured"
+    NOT_SUPPORTED = "not supported"
+    OUT_OF_MEMORY = "out of memory"
+    TIMED_OUT = "timed out"
+    CRASHED = "crashed"
+    FAILED = "failed"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +105,7 @@ class MeasurementRecord:
     batch: int
     mode: str  # eager
     threads: int
-    outcome: str  # measured, not supported, out of memory, timed out, crashed, failed
+    outcome: Outcome
     reason: str = ""  # empty where measured
     parameters: int | None = None
     multiply_accumulates: int | None = None  # of one image, closed form
@@ -103,6 +118,7 @@ class MeasurementRecord:
     build_s: float | None = None
     first_forward_s: float | None = None
     warmup_iterations: int | None = None
+    memory_layouts: int | None = None  # drawn during sampling; 1: one layout, whose bias every sample carries
     samples_s: Sequence[float] = field(default_factory=tuple)  # in the order taken, none dropped
     duration_s: float = 0.0
 
@@ -151,7 +167,7 @@ class ResultsWriter:
     def __enter__(self) -> Self:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file: TextIO = self.path.open("w", encoding="utf-8")
+            self._file: TextIO = self.path.open("w", encoding="utf-8", errors=_LONE_SURROGATES)
         except OSError as error:
             raise OutputUnwritable(
                 f"cannot write {self.path}: {error.strerror or error}; choose another place with --output"
@@ -197,12 +213,12 @@ def read(path: Path) -> Run:
         ResultsUnreadable: missing, no results file, or of a newer schema; the text says which.
     """
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        text = path.read_text(encoding="utf-8", errors="replace")
     except OSError as error:
         raise ResultsUnreadable(f"cannot read results {path}: {error.strerror or error}") from error
     records: list[Record] = []
     damaged = 0
-    for line in lines:
+    for line in filter(None, text.split("\n")):  # not splitlines(): a reason may hold other line separators
         try:
             records.append(from_line(line))
         except ValueError:
@@ -232,7 +248,7 @@ def _of(records: Sequence[Record], kind: type[R]) -> list[R]:
 def _typed(name: str, value: Any) -> Any:
     if name in {"must", "should", "may"}:
         return Tally(**value)
-    enums = {"level": Level, "status": Status, "verdict": Verdict}
+    enums = {"level": Level, "status": Status, "verdict": Verdict, "outcome": Outcome}
     if name in enums and value in list(enums[name]):
         return enums[name](value)
     return value
@@ -248,10 +264,30 @@ def _finite(value: Any) -> Any:
     return value
 
 
-def parsed(path: Path, start: int = 0) -> Iterator[Record]:
-    """Whole records from byte ``start`` on; for following a file that another process still writes."""
-    with path.open("rb") as file:
-        file.seek(start)
-        for line in file:
-            if line.endswith(b"\n"):
-                yield from_line(line.decode())
+def append(path: Path, record: Record) -> None:
+    """Add one record to a file that others may read meanwhile."""
+    with path.open("a", encoding="utf-8", errors=_LONE_SURROGATES) as file:
+        file.write(to_line(record) + "\n")
+
+
+class Follower:
+    """Reads the records that another process appends to a file, each one once."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._position = 0
+
+    def new(self) -> list[Record]:
+        """The records written whole since the last call; lines that are no records are passed over."""
+        if not self._path.exists():
+            return []
+        with self._path.open("rb") as file:
+            file.seek(self._position)
+            written = file.read()
+        whole = written[: written.rfind(b"\n") + 1]
+        self._position += len(whole)
+        records = []
+        for line in whole.splitlines():
+            with contextlib.suppress(ValueError):
+                records.append(from_line(line.decode(errors="replace")))
+        return records

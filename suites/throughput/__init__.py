@@ -1,1 +1,1 @@
-"""Placeholder docstring, replaced with the part itself."""
+"""Throughput: how many images a second an implementation computes."""

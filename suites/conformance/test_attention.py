@@ -1,0 +1,70 @@
+"""ATTN: multi-head self-attention (appendix A, Eq. 5 to 8)."""
+
+import torch
+from hypothesis import given
+
+from vitbench.assertions import assert_changed, assert_holds, assert_semantics, assert_tensor
+from vitbench.candidate import Candidate
+from vitbench.cases import Case, vit_cases
+from vitbench.check import requirement
+from vitbench.errors import NotSupported
+from vitbench.probes import crossed_order, head_order, reorder_features
+
+SEVERAL_HEADS = (2, 3, 4)
+
+
+@requirement("VIT-ATTN-ROWS")
+@given(case=vit_cases())
+def test_attention_weights_of_each_query_sum_to_one(impl: Candidate, case: Case) -> None:
+    trial = impl.trial(case)
+    heads, tokens = trial.config.num_heads, trial.config.num_tokens
+    for i, attention in enumerate(trial.attention()):
+        assert_tensor(attention, (case.batch, heads, tokens, tokens), torch.float64, f"attention of block {i}")
+        assert_holds(bool((attention >= 0).all()), f"attention of block {i}: a weight of {attention.min().item():.3g}")
+        sums = attention.sum(dim=-1)
+        assert_semantics(sums, torch.ones_like(sums), f"sums over the keys in block {i}", varied=False)
+
+
+@requirement("VIT-ATTN-SCALE")
+@given(case=vit_cases())
+def test_attention_is_the_scaled_softmax_of_queries_and_keys(impl: Candidate, case: Case) -> None:
+    trial = impl.trial(case)
+    received = [trial.tokens(), *trial.block_outputs()] if impl.offers("block_outputs") else [trial.tokens()]
+    for i, (z, attention) in enumerate(zip(received, trial.attention(), strict=False)):
+        assert_semantics(attention, trial.reference_attention(i, z), f"attention of block {i}")
+
+
+@requirement("VIT-ATTN-UNIFORM")
+@given(case=vit_cases(depths=(1,)))
+def test_without_queries_every_token_receives_the_mean_of_the_values(impl: Candidate, case: Case) -> None:
+    trial = impl.trial(case).zeroed("query.weight", "query.bias", "mlp.fc2.weight", "mlp.fc2.bias")
+    received = trial.block_outputs()[0] - trial.tokens()  # (B, N+1, D)
+    assert_semantics(received, received[:, :1].expand_as(received), "what each token receives, against token 0")
+    expected = (trial.reference_block(0, trial.tokens()) - trial.tokens()).mean(dim=1)
+    assert_semantics(received.mean(dim=1), expected, "the projected mean of the values")
+
+
+@requirement("VIT-ATTN-HEADS")
+@given(case=vit_cases(heads=SEVERAL_HEADS))
+def test_permuting_the_heads_changes_nothing(impl: Candidate, case: Case) -> None:
+    trial = impl.trial(case)
+    permuted = trial.with_weights(reorder_features(trial.weights, head_order(trial.config)))
+    assert_semantics(permuted.logits(), trial.logits(), "logits with permuted heads")
+
+
+@requirement("VIT-ATTN-HEADS-SEPARATE")
+@given(case=vit_cases(heads=SEVERAL_HEADS))
+def test_each_head_attends_with_its_own_features(impl: Candidate, case: Case) -> None:
+    trial = impl.trial(case)
+    crossed = trial.with_weights(reorder_features(trial.weights, crossed_order(trial.config)))
+    assert_changed(crossed.logits(), trial.logits(), "logits with a feature of two heads exchanged")
+
+
+@requirement("VIT-ATTN-KEY-BIAS")
+@given(case=vit_cases())
+def test_the_key_bias_is_without_effect(impl: Candidate, case: Case) -> None:
+    if not impl.conventions.qkv_bias:
+        raise NotSupported("declares qkv_bias = False")
+    trial = impl.trial(case)
+    shifted = {name: weight + 1 - weight**2 for name, weight in trial.weights.items() if name.endswith("key.bias")}
+    assert_semantics(trial.with_weights(shifted).logits(), trial.logits(), "logits with another key bias")

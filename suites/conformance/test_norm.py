@@ -1,0 +1,54 @@
+"""NORM: LayerNorm before every branch and after the last block."""
+
+from math import sqrt
+
+from hypothesis import given
+
+from vitbench.assertions import assert_semantics
+from vitbench.candidate import Candidate
+from vitbench.cases import Case, vit_cases
+from vitbench.check import requirement
+from vitbench.reference.vit import representation
+
+# Everything that writes to the residual stream. Scaled down together, the stream's variance is as small as wished.
+STREAM = (
+    "class_token",
+    "position_embedding",
+    "patch_embedding.weight",
+    "patch_embedding.bias",
+    "patch_embedding.output_norm.weight",
+    "patch_embedding.output_norm.bias",
+    "attention.output.weight",
+    "attention.output.bias",
+    "mlp.fc2.weight",
+    "mlp.fc2.bias",
+)
+
+
+@requirement("VIT-NORM-EPSILON")
+@given(case=vit_cases())
+def test_epsilon_is_the_declared_one(impl: Candidate, case: Case) -> None:
+    trial = impl.trial(case)
+    scale = sqrt(trial.conventions.layer_norm_eps)  # the variance is then near epsilon
+    small = trial.with_weights({name: scale * w for name, w in trial.weights.items() if name.endswith(STREAM)})
+    what = f"logits where the variance is near the declared epsilon {trial.conventions.layer_norm_eps:g}"
+    assert_semantics(small.logits(), small.reference.logits, what)
+
+
+@requirement("VIT-NORM-FINAL")
+@given(case=vit_cases())
+def test_the_representation_is_normalised_once_more(impl: Candidate, case: Case) -> None:
+    trial = impl.trial(case)
+    expected = representation(trial.block_outputs()[-1], trial.weights, trial.config, trial.conventions)
+    assert_semantics(trial.representation(), expected, "representation y from the candidate's own z_L")
+
+
+@requirement("VIT-NORM-SHIFT")
+@given(case=vit_cases())
+def test_the_branches_do_not_see_a_shift_of_all_features(impl: Candidate, case: Case) -> None:
+    trial = impl.trial(case)
+    shifted = trial.with_weights({"position_embedding": trial.weights["position_embedding"] + 3})
+    if not trial.conventions.class_token_has_position:
+        shifted = shifted.with_weights({"class_token": trial.weights["class_token"] + 3})
+    branches = trial.block_outputs()[-1] - trial.tokens()
+    assert_semantics(shifted.block_outputs()[-1] - shifted.tokens(), branches, "what the branches add to shifted tokens")

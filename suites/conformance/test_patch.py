@@ -1,0 +1,135 @@
+"""PATCH: the image becomes N = HW / P² tokens (Eq. 1)."""
+
+from dataclasses import replace
+
+import torch
+from hypothesis import given
+from torch import Tensor
+
+from vitbench.assertions import assert_changed, assert_holds, assert_semantics, assert_tensor
+from vitbench.candidate import Candidate, CandidateRaised, Trial
+from vitbench.cases import LARGE_PATCHES, Case, random_images, vit_cases
+from vitbench.check import requirement
+from vitbench.errors import NotSupported, RequirementFailed
+from vitbench.probes import one_patch_changed_each
+
+
+@requirement("VIT-PATCH-COUNT")
+@given(case=vit_cases())
+def test_an_image_becomes_one_token_per_patch(impl: Candidate, case: Case) -> None:
+    trial = impl.trial(case)
+    config = trial.config
+    patch_h, patch_w = config.patch_size
+    patches = config.image_size[0] * config.image_size[1] // (patch_h * patch_w)  # N = HW / P²
+    assert_tensor(trial.patch_tokens(), (case.batch, patches, config.width), torch.float64, "patch tokens")
+
+
+@requirement("VIT-PATCH-PROJECTION")
+@given(case=vit_cases())
+def test_patch_tokens_are_the_projected_patches(impl: Candidate, case: Case) -> None:
+    trial = impl.trial(case)
+    assert_semantics(trial.patch_tokens(), trial.reference.patch_tokens, "patch tokens")
+
+
+@requirement("VIT-PATCH-LINEAR")
+@given(case=vit_cases())
+def test_the_patch_embedding_is_affine(impl: Candidate, case: Case) -> None:
+    if impl.conventions.patch_embedding != "linear":
+        raise NotSupported(f"declares patch_embedding = {impl.conventions.patch_embedding}, which is not linear")
+    trial = impl.trial(case)
+    other = random_images(trial.images.shape, case.seed + 1)
+    mixed = trial.patch_tokens(0.3 * trial.images + 0.7 * other)
+    expected = 0.3 * trial.patch_tokens() + 0.7 * trial.patch_tokens(other)
+    assert_semantics(mixed, expected, "patch tokens of a weighted mean of images")
+
+
+@requirement("VIT-PATCH-LOCALITY")
+@given(case=vit_cases())
+def test_a_change_within_a_patch_changes_its_token_only(impl: Candidate, case: Case) -> None:
+    changed = _tokens_changed_by_each_patch(impl.trial(case))  # (N, N)
+    touched = changed.sum(dim=1)
+    worst = int((touched - 1).abs().argmax())
+    assert_holds(
+        bool((touched == 1).all() and (changed.sum(dim=0) == 1).all()),
+        f"a change within patch {worst} changes {int(touched[worst])} of {len(touched)} patch tokens, expected one of its own",
+    )
+
+
+@requirement("VIT-PATCH-RASTER")
+@given(case=vit_cases())
+def test_patch_tokens_are_in_raster_order(impl: Candidate, case: Case) -> None:
+    changed = _tokens_changed_by_each_patch(impl.trial(case))
+    found = [int(row.float().argmax()) for row in changed]
+    assert_holds(bool(changed.diagonal().all()), f"the patches in raster order show in tokens {found}, expected 0, 1, 2, …")
+
+
+@requirement("VIT-PATCH-INDIVISIBLE")
+@given(case=vit_cases(patches=LARGE_PATCHES))
+def test_an_image_that_the_patches_do_not_divide_is_not_cropped(impl: Candidate, case: Case) -> None:
+    trial = impl.trial(case)
+    height, width = trial.config.image_size
+    for image_size in ((height + 1, width), (height, width + 1)):
+        _assert_refused_or_padded(trial, image_size, "a model of the divisible size")
+        try:
+            resized = trial.at_image_size(image_size)
+        except (NotSupported, CandidateRaised):
+            continue
+        _assert_refused_or_padded(resized, image_size, "at_image_size()")
+
+
+@requirement("VIT-PATCH-CHANNELS")
+@given(case=vit_cases())
+def test_any_number_of_channels_is_accepted(impl: Candidate, case: Case) -> None:
+    reached = impl.within_reach(case.config)
+    trial = impl.trial(replace(case, config=replace(reached, channels=case.config.channels)), exactly=True)
+    assert_semantics(trial.logits(), trial.reference.logits, "logits")
+
+
+@requirement("VIT-PATCH-IMAGE-RECTANGULAR")
+@given(case=vit_cases(grids=((2, 3), (3, 2), (1, 4), (5, 2))))
+def test_rectangular_images_are_accepted(impl: Candidate, case: Case) -> None:
+    reached = impl.within_reach(case.config)
+    (rows, columns), side = case.config.grid, reached.patch_size[0]
+    rectangular = replace(reached, patch_size=(side, side), image_size=(rows * side, columns * side))
+    trial = impl.trial(replace(case, config=rectangular), exactly=True)
+    assert_semantics(trial.logits(), trial.reference.logits, "logits")
+
+
+@requirement("VIT-PATCH-SHAPE-RECTANGULAR")
+@given(case=vit_cases(patches=((2, 3), (3, 2), (1, 4), (5, 3))))
+def test_rectangular_patches_are_accepted(impl: Candidate, case: Case) -> None:
+    reached = impl.within_reach(case.config)
+    grid, patch = reached.grid, case.config.patch_size
+    rectangular = replace(reached, patch_size=patch, image_size=(grid[0] * patch[0], grid[1] * patch[1]))
+    trial = impl.trial(replace(case, config=rectangular), exactly=True)
+    assert_semantics(trial.logits(), trial.reference.logits, "logits")
+
+
+def _tokens_changed_by_each_patch(trial: Trial) -> Tensor:
+    """Row n says which patch tokens a change of patch n changes. -> (N, N) of bool."""
+    image = trial.images[:1]
+    before = trial.patch_tokens(image)  # (1, N, D)
+    after = trial.patch_tokens(one_patch_changed_each(image[0], trial.config))  # (N, N, D)
+    expected = (trial.config.num_patches, trial.config.num_patches, trial.config.width)
+    assert_tensor(after, expected, torch.float64, "patch tokens")
+    assert_changed(after, before, "patch tokens after a change of every patch")
+    return (after - before).abs().amax(dim=2) > 1e-10 * before.abs().max()
+
+
+def _assert_refused_or_padded(trial: Trial, image_size: tuple[int, int], route: str) -> None:
+    """An image with one pixel too many in a row or column: refused, or its last pixels count and that is declared."""
+    height, width = trial.config.image_size
+    images = random_images((trial.case.batch, trial.config.channels, *image_size), trial.case.seed)
+    altered = images.clone()
+    altered[:, :, height:], altered[:, :, :, width:] = 5.0, 5.0
+    try:
+        before, after = trial.logits(images), trial.logits(altered)
+    except CandidateRaised:
+        assert_holds(True, "refused, as it must be")
+        return
+    size = f"{image_size[0]}×{image_size[1]} image, patch {trial.config.patch_size[0]}×{trial.config.patch_size[1]} ({route})"
+    if torch.equal(before, after):
+        raise RequirementFailed(f"{size}: silently cropped: the last pixels change nothing, and no error is raised")
+    assert_holds(
+        trial.conventions.invalid_size == "pad", f"{size}: accepted, though the conventions declare invalid_size = error"
+    )

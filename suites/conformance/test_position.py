@@ -1,0 +1,162 @@
+"""POS: position embeddings at another resolution (section 3.2)."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from hypothesis import given
+from torch import Tensor
+
+from vitbench.assertions import assert_same_bits, assert_semantics, assert_tensor
+from vitbench.candidate import Candidate, Trial
+from vitbench.cases import Case, ResizeCase, equal_count_cases, resize_cases, vit_cases
+from vitbench.check import requirement
+from vitbench.probes import float32_resize_error, off_grid, on_grid, position_table
+from vitbench.reference.positions import resize_position_embedding
+from vitbench.reference.stages import stages
+
+
+@requirement("VIT-POS-SIZE")
+@given(case=resize_cases())
+def test_a_resized_table_has_a_row_for_every_token(impl: Candidate, case: ResizeCase) -> None:
+    rows = case.new_grid[0] * case.new_grid[1] + int(_class_row(impl))
+    resized = impl.resize(_table(impl, case), case.grid, case.new_grid)
+    assert_tensor(resized, (1, rows, case.width), torch.float64, "resized table")
+
+
+@requirement("VIT-POS-IDENTITY")
+@given(case=resize_cases())
+def test_the_same_grid_keeps_the_table(impl: Candidate, case: ResizeCase) -> None:
+    home = replace(case, new_grid=case.grid)
+    table = _table(impl, home)
+    assert_semantics(impl.resize(table, home.grid, home.grid), table, "table resized to its own grid", float32_error=0.0)
+
+
+@requirement("VIT-POS-CONSTANT")
+@given(case=resize_cases())
+def test_a_constant_table_stays_constant(impl: Candidate, case: ResizeCase) -> None:
+    rows = position_table((1, 1), case.width, case.seed, class_row=False)  # (1, 1, D)
+    flat = rows.expand(1, case.grid[0] * case.grid[1] + int(_class_row(impl)), case.width)
+    expected = rows.expand(1, case.new_grid[0] * case.new_grid[1] + int(_class_row(impl)), case.width)
+    error = _float32_error(impl, flat, case)
+    assert_semantics(impl.resize(flat, case.grid, case.new_grid), expected, "constant table", float32_error=error)
+
+
+@requirement("VIT-POS-CLASS-ROW")
+@given(case=resize_cases())
+def test_the_class_row_is_carried_over_and_stays_apart(impl: Candidate, case: ResizeCase) -> None:
+    table, patches = _table(impl, case), case.new_grid[0] * case.new_grid[1]
+    resized = impl.resize(table, case.grid, case.new_grid)
+    if not _class_row(impl):
+        assert_tensor(resized, (1, patches, case.width), torch.float64, "resized table without a class row")
+        return
+    altered = torch.cat([table[:, :1] + 7, table[:, 1:]], dim=1)
+    again = impl.resize(altered, case.grid, case.new_grid)
+    assert_same_bits(resized[:, :1], table[:, :1], "class row")
+    assert_same_bits(again[:, 1:], resized[:, 1:], "patches' rows after a change of the class row")
+
+
+@requirement("VIT-POS-RESIZE")
+@given(case=resize_cases())
+def test_a_table_is_resized_in_two_dimensions(impl: Candidate, case: ResizeCase) -> None:
+    _assert_resized_as_declared(impl, case)
+
+
+@requirement("VIT-POS-EQUAL-COUNT")
+@given(case=equal_count_cases())
+def test_an_equal_number_of_patches_is_no_reason_to_keep_the_table(impl: Candidate, case: ResizeCase) -> None:
+    _assert_resized_as_declared(impl, case)
+
+
+@requirement("VIT-POS-MIRROR")
+@given(case=resize_cases(smallest_side=2))  # with aligned corners, a single row or column is the first corner's
+def test_resizing_commutes_with_mirroring(impl: Candidate, case: ResizeCase) -> None:
+    for axis in (0, 1):
+        _assert_commutes(impl, case, lambda grid, axis=axis: grid.flip(axis), case.grid, case.new_grid)
+
+
+@requirement("VIT-POS-TRANSPOSE")
+@given(case=resize_cases())
+def test_resizing_commutes_with_exchanging_rows_and_columns(impl: Candidate, case: ResizeCase) -> None:
+    _assert_commutes(impl, case, lambda grid: grid.transpose(0, 1), case.grid[::-1], case.new_grid[::-1])
+
+
+@requirement("VIT-POS-DTYPE")
+@given(case=resize_cases())
+def test_a_resized_table_keeps_its_dtype(impl: Candidate, case: ResizeCase) -> None:
+    table = _table(impl, case)
+    rows = case.new_grid[0] * case.new_grid[1] + int(_class_row(impl))
+    for dtype in (torch.float32, torch.float64, torch.bfloat16, torch.float16):
+        resized = impl.resize(table.to(dtype), case.grid, case.new_grid)
+        assert_tensor(resized, (1, rows, case.width), dtype, f"table resized in {str(dtype).removeprefix('torch.')}")
+
+
+@requirement("VIT-POS-MODEL")
+@given(case=vit_cases(grids=((2, 3), (3, 2), (2, 2), (3, 3))))
+def test_a_model_runs_at_another_resolution(impl: Candidate, case: Case) -> None:
+    trial = impl.trial(case)
+    rows, columns = trial.config.grid
+    patch_h, patch_w = trial.config.patch_size
+    larger = impl.within_reach(replace(trial.config, image_size=((rows + 1) * patch_h, (columns + 2) * patch_w)))
+    if larger.image_size == trial.config.image_size:  # square candidates ignore the extra columns
+        larger = replace(larger, image_size=((rows + 1) * patch_h, (rows + 1) * patch_w))
+    resized = trial.at_image_size(larger.image_size)
+    table = _table_in_use(impl, trial, resized, larger.grid)
+    expected = stages(resized.images, {**trial.weights, "position_embedding": table}, larger, trial.conventions)
+    assert_semantics(resized.logits(), expected.logits, f"logits at {larger.image_size[0]}×{larger.image_size[1]}")
+
+
+def _class_row(impl: Candidate) -> bool:
+    return impl.conventions.class_token_has_position
+
+
+def _table(impl: Candidate, case: ResizeCase) -> Tensor:
+    return position_table(case.grid, case.width, case.seed, class_row=_class_row(impl))
+
+
+def _float32_error(impl: Candidate, table: Tensor, case: ResizeCase) -> float:
+    kind = impl.conventions.position_resize
+    return float32_resize_error(table, case.grid, case.new_grid, kind, class_row=_class_row(impl))
+
+
+def _assert_resized_as_declared(impl: Candidate, case: ResizeCase) -> None:
+    table, kind = _table(impl, case), impl.conventions.position_resize
+    expected = resize_position_embedding(table, case.grid, case.new_grid, kind, class_row=_class_row(impl))
+    resized = impl.resize(table, case.grid, case.new_grid)
+    assert_semantics(resized, expected, f"table resized as {kind}", float32_error=_float32_error(impl, table, case))
+
+
+def _assert_commutes(
+    impl: Candidate,
+    case: ResizeCase,
+    turn: Callable[[Tensor], Tensor],
+    turned_grid: tuple[int, ...],
+    turned_new_grid: tuple[int, ...],
+) -> None:
+    """Resizing a turned table gives the turned resized table."""
+    table, class_row = _table(impl, case), _class_row(impl)
+    turned = off_grid(turn(on_grid(table, case.grid, class_row=class_row)), table, class_row=class_row)
+    resized = impl.resize(table, case.grid, case.new_grid)
+    assert_tensor(resized, (1, case.new_grid[0] * case.new_grid[1] + int(class_row), case.width), torch.float64, "resized table")
+    expected = off_grid(turn(on_grid(resized, case.new_grid, class_row=class_row)), resized, class_row=class_row)
+    actual = impl.resize(turned, turned_grid, turned_new_grid)
+    error = 2 * _float32_error(impl, table, case)  # both sides may carry it
+    assert_semantics(actual, expected, "resized turned table", float32_error=error)
+
+
+def _table_in_use(impl: Candidate, trial: Trial, resized: Trial, grid: tuple[int, int]) -> Tensor:
+    """The positions of the resized model: its own table where it shows one of the new size, else as declared.
+
+    How the table is resized is judged by other requirements; here a kernel's rounding shall not count again.
+    """
+    rows = grid[0] * grid[1] + int(_class_row(impl))
+    table = resized.export().get("position_embedding") if impl.offers("export") else None
+    if table is not None and table.shape[1] == rows:
+        return table
+    return resize_position_embedding(
+        trial.weights["position_embedding"],
+        trial.config.grid,
+        grid,
+        impl.conventions.position_resize,
+        class_row=_class_row(impl),
+    )

@@ -1,0 +1,123 @@
+"""The assertions that checks are made of, and the only place where tolerances live.
+
+Tier E is exact. Tier S compares float64 results: max|error| <= 1e-10 max|reference|. A comparison that could not
+fail (a reference that is zero, constant or not finite) is an error of the harness, not a pass.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from vitbench.errors import HarnessError, RequirementFailed
+from vitbench.evidence import current_evidence
+
+SEMANTICS_RELATIVE = 1e-10
+"""Tier S. Rounding of float64 through a few blocks stays near 1e-14; the mildest known defect, the tanh form of
+GELU, is near 1e-4. The bound lies between, four orders from either."""
+
+_FLOAT32_ERROR_FACTOR = 2
+_FLOAT32_ULPS = 2
+
+
+def assert_semantics(
+    actual: Tensor, expected: Tensor, what: str, *, varied: bool = True, float32_error: float | None = None
+) -> None:
+    """Tier S: every element of ``actual`` equals ``expected`` up to float64 rounding.
+
+    Args:
+        what: names the quantity in the failure's text.
+        varied: whether ``expected`` must not be constant, so that no constant can pass.
+        float32_error: the error that computing in float32 costs the reference. Some packages compute a step in
+            float32 whatever they are given; a result that lies on the float32 grid is judged by this error, and
+            the verdict says so.
+    """
+    _require_telling(expected, what, varied=varied)
+    assert_tensor(actual, expected.shape, expected.dtype, what)
+    scale = expected.abs().max().item()
+    bound, rule = SEMANTICS_RELATIVE * scale, "1e-10 of the largest reference value"
+    if float32_error is not None and _on_float32_grid(actual):
+        bound = _FLOAT32_ERROR_FACTOR * float32_error + _FLOAT32_ULPS * torch.finfo(torch.float32).eps * scale
+        rule = "twice the reference's own error in float32"
+        current_evidence().note(f"{what}: computed in float32 for float64 input; judged by float32's error")
+    difference = (actual - expected).abs()
+    error = difference.max().item()
+    current_evidence().compared(error / bound)
+    if not error <= bound:
+        place = tuple(int(i) for i in torch.unravel_index(difference.argmax(), difference.shape))
+        raise RequirementFailed(
+            f"{what}: {actual[place].item():.6g} where {expected[place].item():.6g} is right, at index {place} of "
+            f"shape {tuple(actual.shape)}; largest error {error:.3g}, allowed {bound:.3g} ({rule}); "
+            f"{(difference > bound).sum().item()} of {difference.numel()} elements are wrong"
+        )
+
+
+def assert_tensor(actual: Tensor, shape: Sequence[int], dtype: torch.dtype, what: str) -> None:
+    """Tier E: shape, dtype and finiteness of a tensor that a candidate returned."""
+    current_evidence().compared()
+    if tuple(actual.shape) != tuple(shape):
+        raise RequirementFailed(f"{what}: shape {tuple(actual.shape)}, expected {tuple(shape)}")
+    if actual.dtype != dtype:
+        raise RequirementFailed(f"{what}: dtype {_short(actual.dtype)}, expected {_short(dtype)}")
+    if not torch.isfinite(actual).all():
+        count = (~torch.isfinite(actual)).sum().item()
+        raise RequirementFailed(f"{what}: {count} of {actual.numel()} elements are NaN or infinite")
+
+
+def assert_equal(actual: object, expected: object, what: str) -> None:
+    """Tier E: two plain values are the same."""
+    current_evidence().compared()
+    if actual != expected:
+        raise RequirementFailed(f"{what}: {actual}, expected {expected}")
+
+
+def assert_same_bits(actual: Tensor, expected: Tensor, what: str) -> None:
+    """Tier E: two tensors agree in every bit of their values."""
+    current_evidence().compared()
+    assert_tensor(actual, expected.shape, expected.dtype, what)
+    if not torch.equal(actual, expected):
+        error = (actual - expected).abs().max().item()
+        raise RequirementFailed(f"{what}: not the same bits; largest difference {error:.3g}")
+
+
+def assert_changed(after: Tensor, before: Tensor, what: str) -> None:
+    """The opposite of ``assert_semantics``: something that matters was changed, and the result shows it."""
+    _require_telling(before, what)
+    current_evidence().compared()
+    bound = SEMANTICS_RELATIVE * before.abs().max().item()
+    if not (after - before).abs().max().item() > bound:
+        raise RequirementFailed(f"{what}: the result does not change (less than {bound:.3g})")
+
+
+def assert_holds(condition: bool, failure: str) -> None:  # noqa: FBT001
+    """Tier E: a plain fact; ``failure`` says what was found, what was expected and where."""
+    current_evidence().compared()
+    if not condition:
+        raise RequirementFailed(failure)
+
+
+def _require_telling(reference: Tensor, what: str, *, varied: bool = True) -> None:
+    """A comparison must be able to fail: not with a reference that zeros, a constant or NaN would meet."""
+    if reference.numel() == 0 or not torch.isfinite(reference).all():
+        raise HarnessError(f"{what}: the reference is empty or not finite; nothing can be compared with it")
+    bound = SEMANTICS_RELATIVE * reference.abs().max().item()
+    if not bound > 0:
+        raise HarnessError(f"{what}: the reference is zero, so zeros would pass")
+    if varied and reference.numel() > 1 and (reference - reference.mean()).abs().max().item() <= bound:
+        raise HarnessError(f"{what}: the reference is constant, so a constant would pass")
+
+
+def _on_float32_grid(x: Tensor) -> bool:
+    return x.dtype == torch.float64 and torch.equal(x, x.float().double())
+
+
+def _short(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def margin_text(margin: float | None) -> str:
+    """A margin for people: how much of the allowed error was used."""
+    if margin is None:
+        return "exact"
+    return "not finite" if not math.isfinite(margin) else f"{margin:.2g} of the allowed error"

@@ -1,0 +1,283 @@
+"""A candidate under test: its adapter, called so that nothing it does can disturb the judgement."""
+
+from collections.abc import Callable, Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vitbench.adapter import Adapter, Conventions, Model, NotSupported, ViTConfig
+from vitbench.cases import Case, random_images, several_heads, square_image, square_patch, three_channels
+from vitbench.errors import AdapterBroken, RequirementFailed
+from vitbench.isolation import Isolation
+from vitbench.reference.parameters import exercised_weights
+from vitbench.reference.stages import Stages, stages
+from vitbench.reference.vit import Mode, encoder_block
+from vitbench.reference.vit import head as reference_head
+
+Weights = Mapping[str, Tensor]
+
+_PLAIN = ViTConfig(
+    image_size=(8, 8), patch_size=(4, 4), channels=3, width=8, depth=1, num_heads=2, mlp_dim=12, num_classes=3
+)
+
+
+class CandidateRaised(RequirementFailed):
+    """The candidate's own code raised where it should have answered."""
+
+
+@dataclass(frozen=True)
+class SideEffect:
+    """Something that a call changed and should not have."""
+
+    hook: str
+    changed: str  # "its input", "the default dtype", …
+
+
+class Candidate:
+    """An adapter with a device, as checks see it.
+
+    Whatever it raises becomes a failure that names the place, ``NotSupported`` apart; what it changes in torch's
+    global state is undone and remembered in ``side_effects``; it gets clones of the harness's tensors.
+    """
+
+    def __init__(self, adapter: Adapter, device: str = "cpu") -> None:
+        self.adapter = adapter
+        self.device = torch.device(device)
+        self.name = str(getattr(adapter, "name", None) or type(adapter).__name__)
+        self.version = str(getattr(adapter, "version", "unknown"))
+        self.conventions = getattr(adapter, "conventions", Conventions())
+        self.side_effects: list[SideEffect] = []
+        if not isinstance(self.conventions, Conventions):
+            raise AdapterBroken(
+                f"adapter {self.name!r}: conventions is a {type(self.conventions).__name__}, expected "
+                "vitbench.adapter.Conventions(...)"
+            )
+
+    def offers(self, hook: str) -> bool:
+        """Whether the adapter has an implementation of its own of this method."""
+        own = getattr(type(self.adapter), hook, None) or getattr(self.adapter, hook, None)
+        return own is not None and own is not getattr(Adapter, hook, None)
+
+    def call(self, hook: str, *arguments: Any, grad: bool = False) -> Any:
+        """Call a method of the adapter, on clones, isolated; a tensor among the arguments is checked for changes.
+
+        Raises:
+            NotSupported: the adapter says so, or has no such method.
+            CandidateRaised: its code raised anything else; the text names the innermost place.
+        """
+        method = getattr(self.adapter, hook, None)
+        if method is None:
+            method = getattr(Adapter, hook).__get__(self.adapter)
+        passed = [self._moved(argument) for argument in arguments]
+        kept = [argument.clone() if isinstance(argument, Tensor) else None for argument in passed]
+        isolation = Isolation(grad=grad)
+        try:
+            with isolation:
+                return method(*passed)
+        except NotSupported:
+            raise
+        except Exception as error:
+            raise CandidateRaised(f"{hook}() raised {type(error).__name__}: {_one_line(error)}") from error
+        finally:
+            self.side_effects += [SideEffect(hook, change) for change in isolation.changes]
+            for before, after in zip(kept, passed, strict=True):
+                if before is not None and not torch.equal(before, after):
+                    self.side_effects.append(SideEffect(hook, "its input"))
+
+    def build(self, config: ViTConfig, dtype: torch.dtype = torch.float64) -> Model:
+        """A model in evaluation mode, on the device and in the dtype if it is a torch module."""
+        model = self.call("build", config)
+        return model.to(device=self.device, dtype=dtype).eval() if isinstance(model, nn.Module) else model
+
+    def trial(self, case: Case, weights: Weights | None = None, *, exactly: bool = False) -> "Trial":
+        """The case's model with exercised (or the given) weights, ready to be asked.
+
+        Unless ``exactly``, features that the candidate declares out of reach are first replaced by plain ones, so
+        that a package of square images is judged by as many examples as any other.
+        """
+        if not exactly:
+            case = replace(case, config=self.within_reach(case.config))
+        if weights is None:
+            weights = exercised_weights(case.config, self.conventions, case.seed)
+        trial = Trial(self, case, weights)
+        self.call("load", trial.model, weights)
+        return trial
+
+    def fresh(self, case: Case) -> "Trial":
+        """The case's model as the package initialises it, with nothing loaded."""
+        return Trial(self, case, {})
+
+    def within_reach(self, config: ViTConfig) -> ViTConfig:
+        """The configuration without the features that the candidate declares out of reach."""
+        for simplify in self._simplifications:
+            config = simplify(config)
+        return config
+
+    def resize(self, table: Tensor, grid: tuple[int, int], new_grid: tuple[int, int]) -> Tensor:
+        """The candidate's own resizing of a position table. (1, N+1, D) -> (1, N'+1, D)."""
+        resized = self.call("resize_position_embedding", table, grid, new_grid)
+        return as_tensor(resized, "resize_position_embedding()")
+
+    @cached_property
+    def _simplifications(self) -> list[Callable[[ViTConfig], ViTConfig]]:
+        """What has to be done to a case so that the candidate can build it; found by building probes, once."""
+        tall_patch = replace(_PLAIN, patch_size=(4, 2), image_size=(8, 4))
+        wide_image = replace(_PLAIN, image_size=(8, 12))
+        features: list[tuple[Callable[[ViTConfig], ViTConfig], Sequence[ViTConfig]]] = [
+            (square_image, [wide_image]),
+            (square_patch, [tall_patch]),
+            (three_channels, [replace(_PLAIN, channels=n) for n in (1, 2, 4)]),
+            (several_heads, [replace(_PLAIN, num_heads=1)]),
+        ]
+        return [simplify for simplify, probes in features if not all(self._builds(probe) for probe in probes)]
+
+    def _builds(self, config: ViTConfig) -> bool:
+        try:
+            self.call("build", config)
+        except NotSupported:
+            return False
+        except CandidateRaised:
+            return True  # offered, and broken: the checks shall show it
+        return True
+
+    def _moved(self, argument: Any) -> Any:
+        if isinstance(argument, Tensor):
+            return argument.detach().to(self.device, copy=True, memory_format=torch.preserve_format)
+        if isinstance(argument, Mapping):
+            return {name: self._moved(value) for name, value in argument.items()}
+        return argument
+
+
+class Trial:
+    """One model of the candidate with known weights, and the reference's answers for the same weights."""
+
+    def __init__(self, candidate: Candidate, case: Case, weights: Weights) -> None:
+        self.candidate, self.case, self.config, self.weights = candidate, case, case.config, weights
+        self.conventions = candidate.conventions
+        self.images = case.images()
+        self.model: Model = candidate.build(case.config)
+
+    @cached_property
+    def reference(self) -> Stages:
+        """Every stage of the reference on the trial's own images."""
+        return self.reference_on(self.images)
+
+    def reference_on(self, images: Tensor) -> Stages:
+        """Every stage of the reference on other images."""
+        return stages(images, self.weights, self.config, self.conventions)
+
+    def reference_block(self, i: int, z: Tensor) -> Tensor:
+        """The reference's block ``i`` on given tokens. (B, N+1, D) -> (B, N+1, D)."""
+        return encoder_block(z, self._below(f"blocks.{i}"), self.config, self.conventions, Mode())
+
+    def reference_attention(self, i: int, z: Tensor) -> Tensor:
+        """The reference's attention weights in block ``i`` on given tokens. (B, N+1, D) -> (B, h, N+1, N+1)."""
+        seen: list[Tensor] = []
+        mode = Mode(tap=lambda _stage, value: seen.append(value))
+        encoder_block(z, self._below(f"blocks.{i}"), self.config, self.conventions, mode)
+        return seen[0]
+
+    def reference_head(self, y: Tensor) -> Tensor:
+        """The reference's head on given representations. (B, D) -> (B, K)."""
+        return reference_head(y, self._below("head"), self.config, self.conventions)
+
+    def with_weights(self, changes: Weights) -> "Trial":
+        """The same trial with some canonical parameters replaced."""
+        return self.candidate.trial(self.case, {**self.weights, **changes}, exactly=True)
+
+    def zeroed(self, *suffixes: str) -> "Trial":
+        """The same trial with every parameter zero whose name ends with one of ``suffixes``."""
+        return self.with_weights({n: torch.zeros_like(w) for n, w in self.weights.items() if n.endswith(suffixes)})
+
+    def at_image_size(self, image_size: tuple[int, int]) -> "Trial":
+        """The same model made ready for another image size by the package's own means; the case's seed draws the images."""
+        resized = copy(self)
+        resized.model = self.candidate.call("at_image_size", self.model, image_size)
+        resized.images = random_images((self.case.batch, self.config.channels, *image_size), self.case.seed)
+        return resized
+
+    def logits(self, images: Tensor | None = None) -> Tensor:
+        """(B, C, H, W) -> (B, K)."""
+        return self._tensor("logits", images)
+
+    def patch_tokens(self, images: Tensor | None = None) -> Tensor:
+        """(B, C, H, W) -> (B, N, D)."""
+        return self._tensor("patch_tokens", images)
+
+    def tokens(self, images: Tensor | None = None) -> Tensor:
+        """(B, C, H, W) -> (B, N+1, D)."""
+        return self._tensor("tokens", images)
+
+    def representation(self, images: Tensor | None = None) -> Tensor:
+        """(B, C, H, W) -> (B, D)."""
+        return self._tensor("representation", images)
+
+    def block_outputs(self, images: Tensor | None = None) -> list[Tensor]:
+        """(B, C, H, W) -> L times (B, N+1, D)."""
+        return self._tensors("block_outputs", images)
+
+    def attention(self, images: Tensor | None = None) -> list[Tensor]:
+        """(B, C, H, W) -> L times (B, h, N+1, N+1)."""
+        return self._tensors("attention", images)
+
+    def export(self) -> dict[str, Tensor]:
+        """The canonical parameters that the model holds now."""
+        exported = self.candidate.call("export", self.model)
+        if not isinstance(exported, Mapping):
+            raise RequirementFailed(f"export() returned a {type(exported).__name__}, expected a mapping of names to tensors")
+        return {name: as_tensor(value, f"export()[{name!r}]") for name, value in exported.items()}
+
+    def _tensor(self, hook: str, images: Tensor | None) -> Tensor:
+        return as_tensor(self._asked(hook, images), f"{hook}()")
+
+    def _tensors(self, hook: str, images: Tensor | None) -> list[Tensor]:
+        result = self._asked(hook, images)
+        if isinstance(result, Tensor) or not isinstance(result, Sequence):
+            raise RequirementFailed(f"{hook}() returned a {type(result).__name__}, expected one tensor per block in a list")
+        if len(result) != self.config.depth:
+            raise RequirementFailed(f"{hook}() returned {len(result)} tensors, expected one per block: {self.config.depth}")
+        return [as_tensor(value, f"{hook}()[{i}]") for i, value in enumerate(result)]
+
+    def _asked(self, hook: str, images: Tensor | None) -> Any:
+        return self.candidate.call(hook, self.model, self.images if images is None else images)
+
+    def _below(self, prefix: str) -> dict[str, Tensor]:
+        start = prefix + "."
+        return {name.removeprefix(start): w for name, w in self.weights.items() if name.startswith(start)}
+
+
+def as_tensor(value: Any, what: str) -> Tensor:
+    """A result on the CPU as a torch tensor; taken over by DLPack or as an array where it is none.
+
+    Raises:
+        RequirementFailed: it is no array at all.
+    """
+    if isinstance(value, Tensor):
+        return value.detach().cpu()
+    if hasattr(value, "__dlpack__"):
+        return torch.from_dlpack(value).cpu()
+    if hasattr(value, "__array__"):
+        import numpy as np  # noqa: PLC0415  # only foreign frameworks need it
+
+        return torch.from_numpy(np.array(value))
+    raise RequirementFailed(f"{what} returned a {type(value).__name__}, expected a tensor")
+
+
+def _one_line(error: BaseException) -> str:
+    """An error's text on one line, cut at a length that a terminal bears, with the innermost place."""
+    text = " ".join(str(error).split())
+    if len(text) > _LONGEST_TEXT:
+        text = text[:_LONGEST_TEXT] + " …"
+    trace: TracebackType | None = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return text if trace is None else f"{text} ({Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno})"
+
+
+_LONGEST_TEXT = 400

@@ -1,0 +1,159 @@
+"""What checks draw: configurations small enough to run by the thousand, and odd enough to tell defects apart.
+
+The first value of each list is the simplest to hypothesis, and thus what it shrinks to. It is deliberately not
+degenerate: a rectangular grid, rectangular patches, two channels, two heads, an MLP that is not four times as wide.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from hypothesis import strategies as st
+from torch import Tensor
+
+from vitbench.reference.config import Head, Pool, ViTConfig
+
+SEVERAL_PATCHES = ((2, 3), (3, 2), (2, 2), (1, 4), (3, 4))
+GRIDS = ((2, 3), (3, 2), (2, 2), (1, 4), (4, 1), (3, 4), (1, 1), (5, 3))
+PATCHES = ((2, 3), (3, 2), (2, 2), (4, 4), (1, 1), (5, 3))
+LARGE_PATCHES = ((2, 3), (3, 2), (4, 4), (5, 3))  # larger than a pixel, so that an image can fail to divide
+CHANNELS = (2, 3, 1, 4)
+HEADS = (2, 3, 1, 4)
+HEAD_DIMS = (4, 3, 5, 8)
+MLP_DIMS = (7, 16, 5, 24)
+DEPTHS = (2, 1, 3)
+CLASSES = (3, 5, 2)
+BATCHES = (2, 3, 1, 4)
+
+# Larger grids where positions are resized, with pairs of equal token count in different shapes.
+SOURCE_GRIDS = ((2, 3), (3, 3), (4, 2), (1, 5), (4, 4), (7, 5), (6, 1))
+TARGET_GRIDS = ((3, 5), (4, 4), (2, 2), (5, 3), (1, 7), (6, 8), (3, 2), (7, 1))
+EQUAL_COUNT_GRIDS = (
+    ((2, 8), (4, 4)),
+    ((4, 4), (2, 8)),
+    ((2, 3), (3, 2)),
+    ((3, 4), (2, 6)),
+    ((1, 4), (2, 2)),
+    ((9, 1), (3, 3)),
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One example: a configuration, a batch size, and the seed of weights and images."""
+
+    config: ViTConfig
+    batch: int
+    seed: int
+
+    def images(self, dtype: torch.dtype = torch.float64) -> Tensor:
+        """Normal random images of the case's seed. Shapes: (B, C, H, W)."""
+        return random_images((self.batch, self.config.channels, *self.config.image_size), self.seed, dtype)
+
+    def __str__(self) -> str:
+        c = self.config
+        extras = "".join(
+            f", {name} {value}" for name, value in (("head", c.head), ("pool", c.pool)) if value not in ("linear", "class_token")
+        )
+        return (
+            f"image {_by(c.image_size)}, patch {_by(c.patch_size)}, channels {c.channels}, width {c.width}, "
+            f"depth {c.depth}, heads {c.num_heads}, mlp {c.mlp_dim}, classes {c.num_classes}{extras}; "
+            f"batch {self.batch}, seed {self.seed}"
+        )
+
+
+@dataclass(frozen=True)
+class ResizeCase:
+    """One example of resizing a position table."""
+
+    grid: tuple[int, int]
+    new_grid: tuple[int, int]
+    width: int
+    seed: int
+
+    def __str__(self) -> str:
+        return f"grid {_by(self.grid)} to {_by(self.new_grid)}, width {self.width}, seed {self.seed}"
+
+
+def random_images(shape: Sequence[int], seed: int, dtype: torch.dtype = torch.float64) -> Tensor:
+    """Normal random numbers of a seed, the same on every device. Shapes: as given."""
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
+
+
+_SEEDS = st.integers(0, 2**16)
+
+
+@st.composite
+def vit_cases(
+    draw: st.DrawFn,
+    *,
+    head: Head = "linear",
+    pool: Pool = "class_token",
+    grids: Sequence[tuple[int, int]] = GRIDS,
+    patches: Sequence[tuple[int, int]] = PATCHES,
+    heads: Sequence[int] = HEADS,
+    depths: Sequence[int] = DEPTHS,
+    batches: Sequence[int] = BATCHES,
+) -> Case:
+    """Configurations over every size that a Vision Transformer has."""
+    grid, patch = draw(st.sampled_from(grids)), draw(st.sampled_from(patches))
+    num_heads, head_dim = draw(st.sampled_from(heads)), draw(st.sampled_from(HEAD_DIMS))
+    config = ViTConfig(
+        image_size=(grid[0] * patch[0], grid[1] * patch[1]),
+        patch_size=patch,
+        channels=draw(st.sampled_from(CHANNELS)),
+        width=num_heads * head_dim,
+        depth=draw(st.sampled_from(depths)),
+        num_heads=num_heads,
+        mlp_dim=draw(st.sampled_from(MLP_DIMS)),
+        num_classes=draw(st.sampled_from(CLASSES)),
+        head=head,
+        pool=pool,
+    )
+    return Case(config, draw(st.sampled_from(batches)), draw(_SEEDS))
+
+
+@st.composite
+def resize_cases(draw: st.DrawFn, *, smallest_side: int = 1) -> ResizeCase:
+    """Grids of different token counts; ``smallest_side`` bounds the new grid's rows and columns."""
+    grid = draw(st.sampled_from(SOURCE_GRIDS))
+    targets = [new for new in TARGET_GRIDS if new[0] * new[1] != grid[0] * grid[1] and min(new) >= smallest_side]
+    return ResizeCase(grid, draw(st.sampled_from(targets)), draw(st.sampled_from((3, 8))), draw(_SEEDS))
+
+
+@st.composite
+def equal_count_cases(draw: st.DrawFn) -> ResizeCase:
+    """Grids of the same token count in another shape, where a shortcut on the count goes wrong."""
+    grid, new_grid = draw(st.sampled_from(EQUAL_COUNT_GRIDS))
+    return ResizeCase(grid, new_grid, draw(st.sampled_from((3, 8))), draw(_SEEDS))
+
+
+# Simplifications for candidates that declare a feature out of reach: each turns any case into one without it.
+
+
+def square_patch(config: ViTConfig) -> ViTConfig:
+    """Square patches, the grid kept."""
+    side = config.patch_size[0]
+    return replace(config, patch_size=(side, side), image_size=(config.grid[0] * side, config.grid[1] * side))
+
+
+def square_image(config: ViTConfig) -> ViTConfig:
+    """A square image of square patches, with as many rows as before (at least two)."""
+    rows, side = max(config.grid[0], 2), config.patch_size[0]
+    return replace(config, patch_size=(side, side), image_size=(rows * side, rows * side))
+
+
+def three_channels(config: ViTConfig) -> ViTConfig:
+    """Colour images."""
+    return replace(config, channels=3)
+
+
+def several_heads(config: ViTConfig) -> ViTConfig:
+    """At least two heads; a single head becomes two of the same size."""
+    if config.num_heads > 1:
+        return config
+    return replace(config, num_heads=2, width=2 * config.width)
+
+
+def _by(pair: tuple[int, int]) -> str:
+    return f"{pair[0]}×{pair[1]}"

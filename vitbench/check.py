@@ -1,0 +1,144 @@
+"""From a test function to a requirement's verdict, whoever runs it: pytest, or the calibration in one process."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any, TypeVar
+
+import hypothesis
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.errors import Flaky
+
+from vitbench.candidate import Candidate
+from vitbench.errors import HarnessError, NotSupported, RequirementFailed
+from vitbench.evidence import Evidence, collecting, current_evidence
+from vitbench.requirement import Requirement, Status
+from vitbench.specification import REQUIREMENTS
+
+Check = TypeVar("Check", bound=Callable[..., None])
+
+EXAMPLES = {"quick": 8, "standard": 40, "full": 200}
+"""Configurations per requirement. Presets are the same words everywhere."""
+
+_MOST_SHRINKING_RUNS = 40
+"""After a failure, so many further examples are run in search of a smaller one; a verdict is worth most when quick."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judgement:
+    """One requirement, judged for one candidate."""
+
+    requirement: Requirement
+    status: Status
+    reason: str
+    evidence: Evidence
+    duration_s: float
+
+
+def requirement(requirement_id: str) -> Callable[[Check], Check]:
+    """Declare that a test function is the check of a requirement; stands above ``@given``.
+
+    The function gets the candidate as ``impl``. An example in which it raises ``NotSupported`` counts as out of
+    the candidate's reach, and one in which it asserts nothing is an error of the harness.
+    """
+    if requirement_id not in REQUIREMENTS:
+        raise HarnessError(f"check of an undeclared requirement {requirement_id!r}; declare it in vitbench/specification/")
+
+    def declare(check: Check) -> Check:
+        drawn = getattr(check, "hypothesis", None)
+        if drawn is not None:
+            drawn.inner_test = _observed(drawn.inner_test)
+            declared = check
+        else:
+            declared = _observed(check)
+        declared.requirement = REQUIREMENTS[requirement_id]  # type: ignore[attr-defined]
+        return declared
+
+    return declare
+
+
+def requirement_of(function: object) -> Requirement | None:
+    """The requirement that a function checks, or None for any other function."""
+    found = getattr(function, "requirement", None)
+    return found if isinstance(found, Requirement) else None
+
+
+def configured(check: Check, preset: str, seed: int) -> Check:
+    """The check with a preset's number of examples, drawn from a seed; the same arguments draw the same examples."""
+    if not hasattr(check, "hypothesis"):
+        return check
+    chosen = settings(
+        max_examples=EXAMPLES[preset],
+        deadline=None,
+        database=None,
+        phases=(Phase.explicit, Phase.generate, Phase.shrink),
+        report_multiple_bugs=False,
+        suppress_health_check=list(HealthCheck),
+        print_blob=False,
+    )
+    return hypothesis.seed(seed)(chosen(check))
+
+
+def judge(check: Callable[..., None], candidate: Candidate, clock: Callable[[], float] = time.perf_counter) -> Judgement:
+    """Run a configured check for a candidate, and say how it went."""
+    declared = requirement_of(check)
+    if declared is None:
+        raise HarnessError(f"{check} is no check: it carries no @requirement")
+    start, error = clock(), None
+    with collecting() as evidence:
+        try:
+            check(impl=candidate)
+        except Exception as raised:  # noqa: BLE001  # whatever it is, it becomes this requirement's status
+            error = raised
+    status, reason = classify(error, evidence)
+    return Judgement(requirement=declared, status=status, reason=reason, evidence=evidence, duration_s=clock() - start)
+
+
+def classify(error: BaseException | None, evidence: Evidence) -> tuple[Status, str]:
+    """Status and reason from what a check raised, or did not raise."""
+    match error:
+        case None if evidence.examples:
+            return Status.PASSED, "; ".join(evidence.notes)
+        case None if evidence.unsupported:
+            return Status.NOT_OFFERED, evidence.unsupported_reason
+        case None:
+            return Status.ERROR, "the check ran no example"
+        case NotSupported():
+            return Status.NOT_OFFERED, str(error)
+        case RequirementFailed():
+            return Status.FAILED, str(error)
+        case Flaky():
+            return Status.FAILED, f"fails in one run of an example and passes in another; not repeatable ({evidence.example})"
+        case _:
+            return Status.ERROR, f"{type(error).__name__}: {error}"
+
+
+def _observed(inner: Check) -> Check:
+    """The body of a check, with each of its examples counted and bounded in number once one has failed."""
+
+    @wraps(inner)
+    def run_example(*args: Any, **kwargs: Any) -> None:
+        evidence, example = current_evidence(), _described(kwargs)
+        if evidence.failed and evidence.shrinking_runs >= _MOST_SHRINKING_RUNS and example not in evidence.failed:
+            return
+        evidence.example, evidence.assertions = example, 0
+        evidence.shrinking_runs += bool(evidence.failed)
+        try:
+            inner(*args, **kwargs)
+        except NotSupported as error:
+            evidence.unsupported += 1
+            evidence.unsupported_reason = str(error)
+            return
+        except Exception:
+            evidence.failed.add(example)
+            raise
+        evidence.examples += 1
+        if not evidence.assertions:
+            raise HarnessError(f"the check asserted nothing for {example or 'its only example'}; it could not have failed")
+
+    return run_example  # type: ignore[return-value]
+
+
+def _described(arguments: Mapping[str, Any]) -> str:
+    return "; ".join(str(value) for name, value in arguments.items() if name != "impl")

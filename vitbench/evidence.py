@@ -1,0 +1,54 @@
+"""What is known of the requirement being judged: examples run, margins, the example that failed.
+
+The assertion helpers and the check's own decorator write it, whoever runs the check reads it.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Evidence:
+    """Collected while one requirement is judged for one candidate."""
+
+    examples: int = 0  # configurations on which it was judged
+    unsupported: int = 0  # configurations that the candidate declares out of reach
+    unsupported_reason: str = ""
+    assertions: int = 0  # within the current example
+    worst_margin: float | None = None  # error / bound
+    example: str = ""  # the example being run; at the end of a failure, the smallest that fails
+    failed: set[str] = field(default_factory=set)  # the examples that failed
+    shrinking_runs: int = 0  # examples run since the first failure
+    notes: list[str] = field(default_factory=list)
+
+    def compared(self, margin: float | None = None) -> None:
+        """Count an assertion, and its margin where it compares by a bound."""
+        self.assertions += 1
+        if margin is not None:
+            self.worst_margin = max(margin, self.worst_margin or 0.0)
+
+    def note(self, text: str) -> None:
+        """Remember something that a reader of the verdict should know."""
+        if text not in self.notes:
+            self.notes.append(text)
+
+
+_current: ContextVar[Evidence] = ContextVar("vitbench_evidence")
+
+
+def current_evidence() -> Evidence:
+    """The evidence of the check that runs; outside of any check, evidence that nobody reads."""
+    return _current.get(Evidence())
+
+
+@contextmanager
+def collecting() -> Iterator[Evidence]:
+    """Collect the evidence of one check."""
+    evidence = Evidence()
+    token = _current.set(evidence)
+    try:
+        yield evidence
+    finally:
+        _current.reset(token)

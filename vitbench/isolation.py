@@ -1,0 +1,43 @@
+"""Runs foreign code so that whatever it does to torch's global state is seen and undone."""
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self
+
+import torch
+
+_SETTINGS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
+    "the default dtype": (torch.get_default_dtype, torch.set_default_dtype),
+    "grad mode": (torch.is_grad_enabled, torch.set_grad_enabled),
+    "the number of threads": (torch.get_num_threads, torch.set_num_threads),
+    "deterministic mode": (torch.are_deterministic_algorithms_enabled, torch.use_deterministic_algorithms),
+    "float32 matmul precision": (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
+}
+
+
+class Isolation:
+    """A context in which torch's global state may be changed; afterwards it is as before, and ``changes`` tells.
+
+    The candidate runs without gradients unless ``grad``, as inference does.
+    """
+
+    def __init__(self, *, grad: bool = False) -> None:
+        self.changes: list[str] = []
+        self._grad = grad
+
+    def __enter__(self) -> Self:
+        self._outer_grad = torch.is_grad_enabled()
+        torch.set_grad_enabled(self._grad)
+        self._before = {name: read() for name, (read, _) in _SETTINGS.items()}
+        self._random_state = torch.get_rng_state()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for name, (read, restore) in _SETTINGS.items():
+            if read() != self._before[name]:
+                self.changes.append(name)
+                restore(self._before[name])
+        if not torch.equal(torch.get_rng_state(), self._random_state):
+            self.changes.append("the global random state")
+            torch.set_rng_state(self._random_state)
+        torch.set_grad_enabled(self._outer_grad)

@@ -1,0 +1,83 @@
+"""Images, weights and tables altered in one telling way."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from vitbench.reference.config import PositionResize, ViTConfig
+from vitbench.reference.parameters import Weights
+from vitbench.reference.positions import resize_position_embedding
+
+
+def one_patch_changed_each(image: Tensor, config: ViTConfig) -> Tensor:
+    """N copies of an image, the n-th with its n-th patch in raster order changed. (C, H, W) -> (N, C, H, W)."""
+    (rows, columns), (patch_h, patch_w) = config.grid, config.patch_size
+    copies = image.repeat(config.num_patches, 1, 1, 1)
+    for n in range(config.num_patches):
+        row, column = n // columns, n % columns
+        place = (n, slice(None), slice(row * patch_h, (row + 1) * patch_h), slice(column * patch_w, (column + 1) * patch_w))
+        copies[place] = copies[place] + 1 + copies[place].abs()
+    return copies
+
+
+def permute_patches(images: Tensor, config: ViTConfig, order: Sequence[int]) -> Tensor:
+    """Images whose n-th patch is the ``order[n]``-th of the given ones. Shapes kept."""
+    (rows, columns), (patch_h, patch_w) = config.grid, config.patch_size
+    patches = images.unfold(2, patch_h, patch_h).unfold(3, patch_w, patch_w)  # (B, C, rows, columns, P_h, P_w)
+    moved = patches.flatten(2, 3)[:, :, list(order)].unflatten(2, (rows, columns))
+    return moved.permute(0, 1, 2, 4, 3, 5).reshape(images.shape)
+
+
+def rotation(length: int) -> list[int]:
+    """The order that moves every patch by one place."""
+    return [*range(1, length), 0]
+
+
+def reorder_features(weights: Weights, order: Sequence[int]) -> dict[str, Tensor]:
+    """Attention weights whose D features, laid out head by head, are taken in another order in all four projections."""
+    index = list(order)
+    changed = {}
+    for name, weight in weights.items():
+        if ".attention.output.weight" in name:
+            changed[name] = weight[:, index]
+        elif ".attention." in name and ".output." not in name:
+            changed[name] = weight[index]
+    return changed
+
+
+def head_order(config: ViTConfig) -> list[int]:
+    """Features with the heads rotated by one."""
+    return [head * config.head_dim + d for head in rotation(config.num_heads) for d in range(config.head_dim)]
+
+
+def crossed_order(config: ViTConfig) -> list[int]:
+    """Features with the first of head 0 and the first of head 1 exchanged."""
+    order = list(range(config.width))
+    order[0], order[config.head_dim] = order[config.head_dim], order[0]
+    return order
+
+
+def position_table(grid: tuple[int, int], width: int, seed: int, *, class_row: bool) -> Tensor:
+    """A random position table. Shapes: (1, N+1, D), or (1, N, D) without a class row."""
+    rows = grid[0] * grid[1] + int(class_row)
+    return torch.randn(1, rows, width, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def on_grid(table: Tensor, grid: tuple[int, int], *, class_row: bool) -> Tensor:
+    """The patches' rows laid out as the grid they stand for. (1, N+1, D) -> (rows, columns, D)."""
+    return table[0, int(class_row) :].unflatten(0, grid)
+
+
+def off_grid(grid_rows: Tensor, table: Tensor, *, class_row: bool) -> Tensor:
+    """The inverse of ``on_grid``, with the class row of ``table``. (rows, columns, D) -> (1, N+1, D)."""
+    return torch.cat([table[:, : int(class_row)], grid_rows.flatten(0, 1)[None]], dim=1)
+
+
+def float32_resize_error(
+    table: Tensor, grid: tuple[int, int], new_grid: tuple[int, int], kind: PositionResize, *, class_row: bool
+) -> float:
+    """What it costs the reference to resize a table in float32: largest error, in the table's unit."""
+    exact = resize_position_embedding(table, grid, new_grid, kind, class_row=class_row)
+    single = resize_position_embedding(table.float(), grid, new_grid, kind, class_row=class_row)
+    return (single.double() - exact).abs().max().item()

@@ -1,0 +1,153 @@
+"""One conformance run: the candidate, its records as they are made, and the verdict."""
+
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+
+import vitbench
+from vitbench import environment
+from vitbench.candidate import Candidate
+from vitbench.check import Judgement
+from vitbench.devices import require_device
+from vitbench.registry import resolve
+from vitbench.requirement import Level, Status, Verdict, tally, verdict
+from vitbench.results import Footer, Header, Record, RequirementRecord, ResultsWriter, VerdictRecord
+from vitbench.smoke import smoke
+from vitbench.specification import REQUIREMENTS, total
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What was asked for on the command line."""
+
+    impl: str
+    device: str
+    preset: str
+    seed: int
+    results: Path | None
+    cell: str | None  # part of a larger run, which writes header and footer itself
+
+    @property
+    def key(self) -> str:
+        """The cell's key where no larger run gives one."""
+        return self.cell or f"conformance {self.impl}"
+
+
+class ConformanceSession:
+    """Collects what a run finds out of one candidate, whoever runs the checks.
+
+    Raises:
+        VitbenchError: the device or the implementation cannot be had; nothing has been written then.
+    """
+
+    def __init__(self, options: Options, selected: Sequence[str]) -> None:
+        require_device(options.device)
+        torch.set_num_threads(1)  # models this small only lose by more, and results do not depend on the machine
+        self.options = options
+        self.candidate = Candidate(resolve(options.impl), options.device)
+        self.records: list[RequirementRecord] = []
+        self.reason = ""  # why there is no verdict from records: the adapter is broken
+        self.selected = selected  # ids of the requirements to be judged
+        self._started = datetime.now(UTC)
+        self._output = ExitStack()
+        self._write: Callable[[Record], None] = lambda _record: None
+
+    def begin(self) -> None:
+        """Open the results, then the smoke stage.
+
+        Raises:
+            AdapterBroken: nothing can be judged.
+            OutputUnwritable: the results file cannot be written.
+        """
+        if self.options.results is not None:
+            self._write = self._output.enter_context(ResultsWriter(self.options.results)).write
+            if self.options.cell is None:
+                self._write(self._header())
+        smoke(self.candidate)
+
+    def record(self, judgement: Judgement) -> RequirementRecord:
+        """The record of one requirement."""
+        declared, evidence = judgement.requirement, judgement.evidence
+        failed = judgement.status in {Status.FAILED, Status.ERROR}
+        return RequirementRecord(
+            cell=self.options.key,
+            implementation=self.candidate.name,
+            id=declared.id,
+            area=declared.area,
+            level=declared.level,
+            statement=declared.statement,
+            status=judgement.status,
+            examples=evidence.examples,
+            unsupported=evidence.unsupported,
+            worst_margin=evidence.worst_margin,
+            reason=judgement.reason,
+            example=evidence.example if failed else "",
+            reproduce=self.reproduce(declared.id),
+            duration_s=judgement.duration_s,
+        )
+
+    def add(self, record: RequirementRecord) -> None:
+        """Keep a record, and append it to the results at once."""
+        self.records.append(record)
+        self._write(record)
+
+    def finish(self) -> VerdictRecord | None:
+        """The verdict, appended to the results; None where only a selection of the requirements was to be judged."""
+        with self._output:
+            record = None if self.partial else self._verdict()
+            if record is not None:
+                self._write(record)
+            if self.options.cell is None:
+                finished = datetime.now(UTC)
+                duration = (finished - self._started).total_seconds()
+                self._write(Footer(finished_at=finished.isoformat(), status="complete", duration_s=duration))
+        return record
+
+    @property
+    def partial(self) -> bool:
+        """Whether the user asked for some of the requirements only."""
+        return set(self.selected) != set(REQUIREMENTS)
+
+    def reproduce(self, requirement_id: str) -> str:
+        """One command that judges a requirement again."""
+        in_checkout = Path("suites/conformance").is_dir()
+        words = ["pytest", "suites/conformance"] if in_checkout else ["pytest", "--pyargs", "vitbench.suites.conformance"]
+        words += ["-k", requirement_id, "--impl", self.options.impl]
+        words += ["--preset", self.options.preset, "--seed", str(self.options.seed)]
+        if self.options.device != "cpu":
+            words += ["--device", self.options.device]
+        return shlex.join(words)
+
+    def _verdict(self) -> VerdictRecord:
+        statuses = [(record.level, record.status) for record in self.records]
+        must, should, may = (tally(statuses, level, total(level)) for level in (Level.MUST, Level.SHOULD, Level.MAY))
+        errors = must.errors + should.errors + may.errors
+        return VerdictRecord(
+            cell=self.options.key,
+            implementation=self.candidate.name,
+            version=self.candidate.version,
+            verdict=Verdict.ADAPTER_BROKEN if self.reason else verdict(must, harness_errors=errors),
+            must=must,
+            should=should,
+            may=may,
+            conventions=self.candidate.conventions.declared(),
+            reason=self.reason,
+            duration_s=(datetime.now(UTC) - self._started).total_seconds(),
+        )
+
+    def _header(self) -> Record:
+        return Header(
+            vitbench_version=vitbench.__version__,
+            started_at=self._started.isoformat(),
+            command=["pytest", *sys.argv[1:]],
+            preset=self.options.preset,
+            seed=self.options.seed,
+            environment=environment.describe(self.options.device, torch.get_num_threads()),
+            planned=[self.options.key],
+        )

@@ -1,0 +1,26 @@
+"""The specification: every requirement of a Vision Transformer, declared once as data, one module an area."""
+
+from vitbench.errors import HarnessError
+from vitbench.requirement import Level, Requirement
+from vitbench.specification import attention, block, config, head, mlp, norm, patch, position, pure, state, token
+
+_AREAS = (patch, token, block, attention, mlp, norm, head, position, pure, state, config)
+
+
+def _by_id() -> dict[str, Requirement]:
+    declared: dict[str, Requirement] = {}
+    for area in _AREAS:
+        for requirement in area.DECLARED:
+            if requirement.id in declared:
+                raise HarnessError(f"requirement {requirement.id} is declared twice")
+            declared[requirement.id] = requirement
+    return declared
+
+
+REQUIREMENTS = _by_id()
+"""Every requirement by its id, in the order of the forward pass."""
+
+
+def total(level: Level) -> int:
+    """How many requirements of a level there are: the denominator of every verdict."""
+    return sum(requirement.level == level for requirement in REQUIREMENTS.values())

@@ -1,0 +1,23 @@
+"""CONFIG: the arguments of a model do what they say."""
+
+from vitbench.requirement import Level, Requirement, Tier
+
+DECLARED = (
+    Requirement(
+        id="VIT-CONFIG-PARAMETERS",
+        level=Level.MUST,
+        statement="A model must have exactly the parameters that its configuration implies, by name and shape.",
+        rationale="Arguments were accepted and not forwarded (vit-pytorch 06a1f42); the count tells.",
+        source="Table 1",
+        hooks=("export",),
+        tier=Tier.EXACT,
+    ),
+    Requirement(
+        id="VIT-CONFIG-IMAGE-SIZE",
+        level=Level.MUST,
+        statement="Images of another size than the configured one must be refused, unless the positions are resized.",
+        rationale="Positions that are cut off or broadcast give plausible logits for the wrong places.",
+        source="Section 3.2",
+        tier=Tier.EXACT,
+    ),
+)
