@@ -46,9 +46,11 @@ def split_class_row(table: Tensor, *, class_row: bool) -> tuple[Tensor, Tensor]:
 
 
 def resize_grid(image: Tensor, new_grid: tuple[int, int], kind: PositionResize) -> Tensor:
-    """One 2-D interpolation over both axes.
+    """One 2-D interpolation over both axes, in float32 at least: torch has no half-precision kernel everywhere.
 
     Shapes: (1, D, rows, columns) -> (1, D, new rows, new columns).
     """
     kernel, align_corners, antialias = RESIZE_KERNELS[kind]
-    return interpolate(image, size=new_grid, mode=kernel, align_corners=align_corners, antialias=antialias)
+    precise = image.to(torch.promote_types(image.dtype, torch.float32))
+    resized = interpolate(precise, size=new_grid, mode=kernel, align_corners=align_corners, antialias=antialias)
+    return resized.to(image.dtype)

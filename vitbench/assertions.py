@@ -22,7 +22,13 @@ _FLOAT32_ULPS = 2
 
 
 def assert_semantics(
-    actual: Tensor, expected: Tensor, what: str, *, varied: bool = True, float32_error: float | None = None
+    actual: Tensor,
+    expected: Tensor,
+    what: str,
+    *,
+    varied: bool = True,
+    float32_error: float | None = None,
+    witness: Tensor | None = None,
 ) -> None:
     """Tier S: every element of ``actual`` equals ``expected`` up to float64 rounding.
 
@@ -32,12 +38,13 @@ def assert_semantics(
         float32_error: the error that computing in float32 costs the reference. Some packages compute a step in
             float32 whatever they are given; a result that lies on the float32 grid is judged by this error, and
             the verdict says so.
+        witness: the tensor whose values tell whether float32 was used; ``actual`` unless given.
     """
     _require_telling(expected, what, varied=varied)
     assert_tensor(actual, expected.shape, expected.dtype, what)
     scale = expected.abs().max().item()
     bound, rule = SEMANTICS_RELATIVE * scale, "1e-10 of the largest reference value"
-    if float32_error is not None and _on_float32_grid(actual):
+    if float32_error is not None and _on_float32_grid(actual if witness is None else witness):
         bound = _FLOAT32_ERROR_FACTOR * float32_error + _FLOAT32_ULPS * torch.finfo(torch.float32).eps * scale
         rule = "twice the reference's own error in float32"
         current_evidence().note(f"{what}: computed in float32 for float64 input; judged by float32's error")
@@ -47,7 +54,7 @@ def assert_semantics(
     if not error <= bound:
         place = tuple(int(i) for i in torch.unravel_index(difference.argmax(), difference.shape))
         raise RequirementFailed(
-            f"{what}: {actual[place].item():.6g} where {expected[place].item():.6g} is right, at index {place} of "
+            f"{what}: {actual[place].item():.10g} where {expected[place].item():.10g} is right, at index {place} of "
             f"shape {tuple(actual.shape)}; largest error {error:.3g}, allowed {bound:.3g} ({rule}); "
             f"{(difference > bound).sum().item()} of {difference.numel()} elements are wrong"
         )

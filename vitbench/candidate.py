@@ -125,6 +125,19 @@ class Candidate:
         return as_tensor(resized, "resize_position_embedding()")
 
     @cached_property
+    def resizes_rectangles(self) -> bool:
+        """Whether position tables of a rectangular grid are resized at all; found by a probe, once.
+
+        Where they are not, one requirement says so, and the others are judged on squares.
+        """
+        rows = 6 + int(self.conventions.class_token_has_position)
+        try:
+            self.resize(torch.zeros(1, rows, 8, dtype=torch.float64), (2, 3), (3, 4))
+        except (NotSupported, CandidateRaised):
+            return False
+        return True
+
+    @cached_property
     def _simplifications(self) -> list[Callable[[ViTConfig], ViTConfig]]:
         """What has to be done to a case so that the candidate can build it; found by building probes, once."""
         tall_patch = replace(_PLAIN, patch_size=(4, 2), image_size=(8, 4))
@@ -182,6 +195,12 @@ class Trial:
         mode = Mode(tap=lambda _stage, value: seen.append(value))
         encoder_block(z, self._below(f"blocks.{i}"), self.config, self.conventions, mode)
         return seen[0]
+
+    def float32_attention_error(self, i: int, z: Tensor) -> float:
+        """What it costs the reference to compute block ``i``'s attention weights in float32: largest error."""
+        single = copy(self)
+        single.weights = {name: weight.float() for name, weight in self.weights.items()}
+        return (single.reference_attention(i, z.float()).double() - self.reference_attention(i, z)).abs().max().item()
 
     def reference_head(self, y: Tensor) -> Tensor:
         """The reference's head on given representations. (B, D) -> (B, K)."""

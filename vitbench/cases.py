@@ -25,8 +25,9 @@ DEPTHS = (2, 1, 3)
 CLASSES = (3, 5, 2)
 BATCHES = (2, 3, 1, 4)
 
-# Larger grids where positions are resized, with pairs of equal token count in different shapes.
+# Grids between which positions are resized, and pairs of equal token count in different shapes.
 SOURCE_GRIDS = ((2, 3), (3, 3), (4, 2), (1, 5), (4, 4), (7, 5), (6, 1))
+RECTANGULAR_GRIDS = ((2, 3), (4, 2), (1, 5), (7, 5), (6, 1))
 TARGET_GRIDS = ((3, 5), (4, 4), (2, 2), (5, 3), (1, 7), (6, 8), (3, 2), (7, 1))
 EQUAL_COUNT_GRIDS = (
     ((2, 8), (4, 4)),
@@ -71,6 +72,12 @@ class ResizeCase:
     width: int
     seed: int
 
+    def squared(self) -> "ResizeCase":
+        """The same between square grids, for candidates that know no others."""
+        side, new_side = max(self.grid), max(self.new_grid)
+        new_side += side == new_side  # still another grid
+        return replace(self, grid=(side, side), new_grid=(new_side, new_side))
+
     def __str__(self) -> str:
         return f"grid {_by(self.grid)} to {_by(self.new_grid)}, width {self.width}, seed {self.seed}"
 
@@ -114,9 +121,11 @@ def vit_cases(
 
 
 @st.composite
-def resize_cases(draw: st.DrawFn, *, smallest_side: int = 1) -> ResizeCase:
+def resize_cases(
+    draw: st.DrawFn, *, sources: Sequence[tuple[int, int]] = SOURCE_GRIDS, smallest_side: int = 1
+) -> ResizeCase:
     """Grids of different token counts; ``smallest_side`` bounds the new grid's rows and columns."""
-    grid = draw(st.sampled_from(SOURCE_GRIDS))
+    grid = draw(st.sampled_from(sources))
     targets = [new for new in TARGET_GRIDS if new[0] * new[1] != grid[0] * grid[1] and min(new) >= smallest_side]
     return ResizeCase(grid, draw(st.sampled_from(targets)), draw(st.sampled_from((3, 8))), draw(_SEEDS))
 

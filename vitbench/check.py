@@ -18,7 +18,7 @@ from vitbench.specification import REQUIREMENTS
 
 Check = TypeVar("Check", bound=Callable[..., None])
 
-EXAMPLES = {"quick": 8, "standard": 40, "full": 200}
+EXAMPLES = {"quick": 20, "standard": 100, "full": 500}
 """Configurations per requirement. Presets are the same words everywhere."""
 
 _MOST_SHRINKING_RUNS = 40

@@ -5,9 +5,10 @@ from dataclasses import replace
 from hypothesis import given
 
 from vitbench.assertions import assert_equal, assert_holds, assert_semantics
-from vitbench.candidate import Candidate, CandidateRaised
+from vitbench.candidate import Candidate, CandidateRaised, Trial
 from vitbench.cases import Case, random_images, vit_cases
 from vitbench.check import requirement
+from vitbench.reference.config import ViTConfig
 from vitbench.reference.parameters import parameter_shapes
 from vitbench.reference.positions import resize_position_embedding
 from vitbench.reference.stages import stages
@@ -29,17 +30,29 @@ def test_a_model_has_the_parameters_that_its_sizes_imply(impl: Candidate, case: 
 @given(case=vit_cases())
 def test_images_of_another_size_are_refused_or_positions_resized(impl: Candidate, case: Case) -> None:
     trial = impl.trial(case)
-    (height, width), (patch_h, patch_w) = trial.config.image_size, trial.config.patch_size
-    larger = replace(trial.config, image_size=(height + patch_h, width + patch_w))
-    images = random_images((case.batch, larger.channels, *larger.image_size), case.seed)
+    (rows, columns), (patch_h, patch_w) = trial.config.grid, trial.config.patch_size
+    others = {(rows + 1, columns + 1), (max(rows - 1, 1), columns), (rows, max(columns - 1, 1)), (columns, rows)}
+    for grid in sorted(others - {(rows, columns)}):
+        _assert_refused_or_resized(trial, replace(trial.config, image_size=(grid[0] * patch_h, grid[1] * patch_w)))
+
+
+def _assert_refused_or_resized(trial: Trial, other: ViTConfig) -> None:
+    images = random_images((trial.case.batch, other.channels, *other.image_size), trial.case.seed)
     try:
         logits = trial.logits(images)
     except CandidateRaised:
         assert_holds(True, "refused, as it must be")
         return
-    conventions, table = impl.conventions, trial.weights["position_embedding"]
-    kept = conventions.class_token_has_position
-    table = resize_position_embedding(table, trial.config.grid, larger.grid, conventions.position_resize, class_row=kept)
-    expected = stages(images, {**trial.weights, "position_embedding": table}, larger, conventions)
-    what = f"logits of {larger.image_size} images from a model of {trial.config.image_size}, against resized positions"
+    table = resize_position_embedding(
+        trial.weights["position_embedding"],
+        trial.config.grid,
+        other.grid,
+        trial.conventions.position_resize,
+        class_row=trial.conventions.class_token_has_position,
+    )
+    expected = stages(images, {**trial.weights, "position_embedding": table}, other, trial.conventions)
+    what = (
+        f"logits of {other.image_size[0]}×{other.image_size[1]} images, accepted by a model of "
+        f"{trial.config.image_size[0]}×{trial.config.image_size[1]}, against resized positions"
+    )
     assert_semantics(logits, expected.logits, what)

@@ -1,1 +1,37 @@
-"""Placeholder docstring, replaced with the part itself."""
+"""The bank of deviations: the reference with one named thing wrong, to prove that the checks can tell.
+
+A deviation replaces named functions of the reference from outside, so that the reference stays free of flags.
+"""
+
+from typing import Any
+
+from vitbench.adapters.reference import ReferenceAdapter
+from vitbench.deviations import forward, positions, state
+from vitbench.deviations.deviation import Deviation
+
+__all__ = ["BANK", "DeviantAdapter", "Deviation"]
+
+BANK: dict[str, Deviation] = {
+    deviation.id: deviation for deviation in (*forward.DEVIATIONS, *positions.DEVIATIONS, *state.DEVIATIONS)
+}
+
+
+class DeviantAdapter(ReferenceAdapter):
+    """The reference with a deviation, as a candidate: the deviation holds only while the candidate is called."""
+
+    def __init__(self, deviation: Deviation) -> None:
+        super().__init__()
+        self.name = f"reference with {deviation.id}"
+        self._deviation = deviation
+
+    def __getattribute__(self, name: str) -> Any:
+        found = super().__getattribute__(name)
+        if name.startswith("_") or not callable(found):
+            return found
+
+        def deviating(*arguments: Any) -> Any:
+            with self._deviation.applied():
+                return found(*arguments)
+
+        return deviating
+

@@ -1,0 +1,55 @@
+"""The checks can tell: every requirement is missed by a deviation that is about it, and by no correct candidate."""
+
+import pytest
+import torch
+
+from checks import CHECKS, judged
+from vitbench.adapters.reference import ReferenceAdapter
+from vitbench.candidate import Candidate
+from vitbench.deviations import BANK, DeviantAdapter
+from vitbench.reference.config import Conventions
+from vitbench.requirement import Status
+from vitbench.specification import REQUIREMENTS
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+CONVENTIONS = {
+    "the defaults": Conventions(),
+    "transformers'": Conventions(layer_norm_eps=1e-12, position_resize="bicubic", head_init="random"),
+    "timm's": Conventions(position_resize="bicubic_antialias", head_init="random"),
+    "torchvision's": Conventions(position_resize="bicubic_corners"),
+    "big_vision's": Conventions(activation="gelu_tanh", class_token_has_position=False, head_activation="tanh"),
+    "CLIP's": Conventions(layer_norm_eps=1e-5, activation="quick_gelu", position_resize="bilinear", head_activation="gelu"),
+}
+
+
+def test_every_requirement_has_exactly_one_check() -> None:
+    assert set(CHECKS) == set(REQUIREMENTS)
+
+
+def test_every_requirement_is_broken_by_a_deviation_of_the_bank() -> None:
+    assert {deviation.breaks for deviation in BANK.values()} == set(REQUIREMENTS)
+
+
+@pytest.mark.parametrize("name", BANK)
+def test_a_deviation_fails_the_requirement_that_is_about_it(name: str) -> None:
+    judgement = judged(BANK[name].breaks, Candidate(DeviantAdapter(BANK[name])))
+    assert (judgement.status, judgement.evidence.example != "") == (Status.FAILED, True), judgement.reason
+
+
+@pytest.mark.parametrize("name", CONVENTIONS)
+def test_the_reference_meets_every_requirement_under_any_declared_convention(name: str) -> None:
+    candidate = Candidate(ReferenceAdapter(CONVENTIONS[name]))
+    outcomes = {id_: judged(id_, candidate) for id_ in REQUIREMENTS}
+    assert {id_: j.reason for id_, j in outcomes.items() if j.status is not Status.PASSED} == {}
+
+
+def test_a_deviation_leaves_the_reference_as_it_was() -> None:
+    images = torch.ones(1, 1, 4, 4, dtype=torch.float64)
+    from vitbench.reference import vit
+
+    before = vit.attention_weights
+    with BANK["attention-softmax-axis"].applied():
+        assert vit.attention_weights is not before
+    assert vit.attention_weights is before
+    assert images.sum() == 16

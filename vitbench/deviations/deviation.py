@@ -1,0 +1,38 @@
+"""One deviation from the paper, as replaced functions of the reference."""
+
+import importlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from unittest import mock
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deviation:
+    """The paper's Vision Transformer with one thing wrong."""
+
+    id: str
+    summary: str  # completes "equals the paper's ViT with …"
+    replaces: Mapping[str, Any]  # "vit.attention_scale" -> the wrong function
+    breaks: str  # the requirement that is about this; others may fail too
+    known_from: str = ""  # who had it
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """The reference deviates within this context."""
+        patches = []
+        for target, replacement in self.replaces.items():
+            module_name, _, attribute = target.partition(".")
+            owner: Any = importlib.import_module(f"vitbench.reference.{module_name}")
+            *path, leaf = attribute.split(".")
+            for part in path:
+                owner = getattr(owner, part)
+            patches.append(mock.patch.object(owner, leaf, replacement))
+        for patch in patches:
+            patch.start()
+        try:
+            yield
+        finally:
+            for patch in reversed(patches):
+                patch.stop()

@@ -1,0 +1,167 @@
+"""Deviations of the resizing of position embeddings."""
+
+import torch
+from torch import Tensor
+
+from vitbench.deviations.deviation import Deviation
+from vitbench.reference import positions, vit
+from vitbench.reference.config import PositionResize
+
+_resize_grid, _split, _at_image_size = positions.resize_grid, positions.split_class_row, vit.ViT.at_image_size
+
+
+def _one_row_short(image: Tensor, new_grid: tuple[int, int], kind: PositionResize) -> Tensor:
+    return _resize_grid(image, (max(new_grid[0] - 1, 1), new_grid[1]), kind)
+
+
+def _always_smoothed(image: Tensor, new_grid: tuple[int, int], kind: PositionResize) -> Tensor:
+    blurred = 0.9 * image + 0.1 * image.mean(dim=(2, 3), keepdim=True)
+    return _resize_grid(blurred, new_grid, kind)
+
+
+def _zero_border(image: Tensor, new_grid: tuple[int, int], kind: PositionResize) -> Tensor:
+    padded = torch.nn.functional.pad(image, (1, 1, 1, 1))
+    larger = _resize_grid(padded, (new_grid[0] + 2, new_grid[1] + 2), kind)
+    return larger[:, :, 1:-1, 1:-1]
+
+
+def _equal_count_kept(image: Tensor, new_grid: tuple[int, int], kind: PositionResize) -> Tensor:
+    if image.shape[2] * image.shape[3] == new_grid[0] * new_grid[1]:
+        return image.flatten(2).unflatten(2, new_grid)
+    return _resize_grid(image, new_grid, kind)
+
+
+def _axes_swapped(image: Tensor, new_grid: tuple[int, int], kind: PositionResize) -> Tensor:
+    swapped = _resize_grid(image, (new_grid[1], new_grid[0]), kind)
+    return swapped.flatten(2).unflatten(2, new_grid)
+
+
+def _one_axis_bicubic(image: Tensor, new_grid: tuple[int, int], kind: PositionResize) -> Tensor:
+    tall = _resize_grid(image, (new_grid[0], image.shape[3]), kind)
+    return _resize_grid(tall, new_grid, "bicubic_corners")
+
+
+def _drifting(image: Tensor, new_grid: tuple[int, int], kind: PositionResize) -> Tensor:
+    ramp = torch.linspace(0, 0.1, new_grid[1], dtype=image.dtype)
+    resized = _resize_grid(image, new_grid, kind)
+    return resized + ramp * (resized - resized.mean(dim=3, keepdim=True))
+
+
+def _single_precision(table: Tensor, *, class_row: bool) -> tuple[Tensor, Tensor]:
+    return _split(table.float(), class_row=class_row)
+
+
+def _half_promoted(image: Tensor, new_grid: tuple[int, int], kind: PositionResize) -> Tensor:
+    return _resize_grid(image.to(torch.promote_types(image.dtype, torch.float32)), new_grid, kind)
+
+
+def _square_assumed(image: Tensor, new_grid: tuple[int, int], kind: PositionResize) -> Tensor:
+    if image.shape[2] != image.shape[3]:
+        raise ValueError("position grid is not square")
+    return _resize_grid(image, new_grid, kind)
+
+
+def _class_row_leaks(table: Tensor, *, class_row: bool) -> tuple[Tensor, Tensor]:
+    prefix, patches = _split(table, class_row=class_row)
+    return prefix, patches + 0.01 * prefix
+
+
+def _head_reset(self: vit.ViT, image_size: tuple[int, int]) -> vit.ViT:
+    resized = _at_image_size(self, image_size)
+    torch.nn.init.zeros_(resized.get_parameter("head.weight"))
+    return resized
+
+
+DEVIATIONS = (
+    Deviation(
+        id="resize-one-row-short",
+        summary="resized positions one row short",
+        replaces={"positions.resize_grid": _one_row_short},
+        breaks="VIT-POS-SIZE",
+    ),
+    Deviation(
+        id="resize-smooths",
+        summary="positions smoothed even where their grid stays",
+        replaces={"positions.resize_grid": _always_smoothed},
+        breaks="VIT-POS-IDENTITY",
+    ),
+    Deviation(
+        id="resize-zero-border",
+        summary="positions taken as zero outside of the grid",
+        replaces={"positions.resize_grid": _zero_border},
+        breaks="VIT-POS-CONSTANT",
+    ),
+    Deviation(
+        id="resize-class-row-leaks",
+        summary="the class token's row mixed into the patches'",
+        replaces={"positions.split_class_row": _class_row_leaks},
+        breaks="VIT-POS-CLASS-ROW",
+    ),
+    Deviation(
+        id="resize-kernel",
+        summary="bicubic interpolation of positions where bilinear is declared",
+        replaces={"positions.resize_grid": lambda image, grid, kind: _resize_grid(image, grid, "bicubic")},
+        breaks="VIT-POS-RESIZE",
+        known_from="mlx-vlm #2266",
+    ),
+    Deviation(
+        id="resize-antialias",
+        summary="antialiasing of positions, undeclared",
+        replaces={"positions.resize_grid": lambda image, grid, kind: _resize_grid(image, grid, "bilinear_antialias")},
+        breaks="VIT-POS-RESIZE",
+        known_from="mlx-vlm #1243",
+    ),
+    Deviation(
+        id="resize-equal-count-kept",
+        summary="positions kept where the number of patches stays, whatever the grid",
+        replaces={"positions.resize_grid": _equal_count_kept},
+        breaks="VIT-POS-EQUAL-COUNT",
+        known_from="timm #2737, open_clip",
+    ),
+    Deviation(
+        id="resize-axes-swapped",
+        summary="height and width of the position grid exchanged",
+        replaces={"positions.resize_grid": _axes_swapped},
+        breaks="VIT-POS-TRANSPOSE",
+        known_from="transformers RT-DETR #41380",
+    ),
+    Deviation(
+        id="resize-kernels-mixed",
+        summary="one kernel along the height and another along the width",
+        replaces={"positions.resize_grid": _one_axis_bicubic},
+        breaks="VIT-POS-TRANSPOSE",
+    ),
+    Deviation(
+        id="resize-drifts",
+        summary="positions off by more and more from left to right",
+        replaces={"positions.resize_grid": _drifting},
+        breaks="VIT-POS-MIRROR",
+    ),
+    Deviation(
+        id="resize-float32",
+        summary="resized positions in float32, whatever the table's dtype",
+        replaces={"positions.split_class_row": _single_precision},
+        breaks="VIT-POS-DTYPE",
+        known_from="mlx-vlm #1243",
+    ),
+    Deviation(
+        id="resize-half-promoted",
+        summary="resized half-precision positions in float32",
+        replaces={"positions.resize_grid": _half_promoted},
+        breaks="VIT-POS-HALF",
+        known_from="pytorch #175489",
+    ),
+    Deviation(
+        id="resize-square-assumed",
+        summary="a square grid of positions assumed",
+        replaces={"positions.resize_grid": _square_assumed},
+        breaks="VIT-POS-RECTANGULAR",
+        known_from="timm #2190",
+    ),
+    Deviation(
+        id="resize-resets-head",
+        summary="the head reset at another resolution",
+        replaces={"vit.ViT.at_image_size": _head_reset},
+        breaks="VIT-POS-MODEL",
+    ),
+)
