@@ -135,6 +135,9 @@ class Footer:
 
 Record = Header | RequirementRecord | VerdictRecord | MeasurementRecord | Footer
 
+Result = VerdictRecord | MeasurementRecord
+"""What a cell comes to: one of these ends it."""
+
 _KINDS: dict[str, type[Record]] = {
     record.kind: record for record in (Header, RequirementRecord, VerdictRecord, MeasurementRecord, Footer)
 }
@@ -178,9 +181,16 @@ class ResultsWriter:
         self._file.close()
 
     def write(self, record: Record) -> None:
-        """Append one record."""
-        self._file.write(to_line(record) + "\n")
-        self._file.flush()
+        """Append one record.
+
+        Raises:
+            OutputUnwritable: the disk is full, or gone; what was written before stays.
+        """
+        try:
+            self._file.write(to_line(record) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise OutputUnwritable(f"cannot go on writing {self.path}: {error.strerror or error}") from error
 
 
 def to_line(record: Record) -> str:

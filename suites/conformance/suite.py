@@ -21,7 +21,6 @@ def plan(options: Options) -> Iterator[Cell]:
         yield Cell(
             suite="conformance",
             implementation=implementation,
-            task="conformance",
             device=options.device,
             threads=options.threads,
             preset=options.preset,
@@ -64,7 +63,7 @@ def lost(cell: Cell, ending: Ending) -> VerdictRecord:
 
     return VerdictRecord(
         cell=cell.key,
-        implementation=cell.implementation,
+        implementation=cell.name or cell.implementation,
         version="",
         verdict=verdicts.get(ending.exit_code or 0, Verdict.INCOMPLETE),
         must=of(Level.MUST),

@@ -1,0 +1,74 @@
+"""The process of one cell: ``python -m vitbench.cell CELL-AS-JSON RESULTS-FILE``, started by the executor.
+
+It appends its records to the file. Whatever goes wrong in Python becomes a record too; what ends the process
+outright is the executor's to tell.
+"""
+
+import faulthandler
+import json
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from vitbench.errors import NotSupported, VitbenchError
+from vitbench.plan import Cell
+from vitbench.results import Outcome, append
+from vitbench.suite import Ending, load
+
+_GRACE_S = 30  # after its time limit, for a cell that its executor can no longer end
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the cell; the exit code is its suite's own, or 0 once an error is recorded."""
+    text, file = sys.argv[1:] if argv is None else argv
+    cell, results = Cell.from_json(json.loads(text)), Path(file)
+    faulthandler.enable()
+    if hasattr(signal, "alarm"):
+        signal.alarm(int(cell.time_limit_s) + _GRACE_S)
+    suite = load(cell.suite)
+    started = time.monotonic()
+    try:
+        return suite.run(cell, results)
+    except Exception as error:  # noqa: BLE001  # whatever it is, it belongs to this cell alone
+        if not isinstance(error, VitbenchError):
+            traceback.print_exc()
+        outcome, reason = _outcome(error)
+        append(results, suite.lost(cell, Ending(outcome=outcome, reason=reason, duration_s=time.monotonic() - started)))
+        return 0
+
+
+def _outcome(error: Exception) -> tuple[Outcome, str]:
+    """What the error means for the cell, and why, on one line."""
+    memory = next(filter(_is_lack_of_memory, _causes(error)), None)
+    if memory is not None:
+        return Outcome.OUT_OF_MEMORY, _one_line(memory)
+    if isinstance(error, NotSupported):
+        return Outcome.NOT_SUPPORTED, str(error)
+    return Outcome.FAILED, str(error) if isinstance(error, VitbenchError) else _one_line(error)
+
+
+def _is_lack_of_memory(error: BaseException) -> bool:
+    """MemoryError, torch.OutOfMemoryError, or the RuntimeError of torch's CPU allocator, known by its text only."""
+    named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return named or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__
+
+
+def _one_line(error: BaseException) -> str:
+    """Kind, text and innermost place."""
+    place = traceback.extract_tb(error.__traceback__)[-1:]
+    where = f" ({Path(place[0].filename).name}:{place[0].lineno})" if place else ""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}{': ' * bool(text)}{text[:400]}{where}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

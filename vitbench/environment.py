@@ -1,0 +1,126 @@
+"""What a run ran on: versions, processor, device, commit. No names of hosts or users, and no absolute paths."""
+
+import os
+import platform
+import re
+import subprocess
+from collections.abc import Mapping
+from contextlib import suppress
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import vitbench
+from vitbench import registry
+
+
+def describe(device: str, threads: int) -> dict[str, Any]:
+    """Everything about this machine and its packages that a figure or a verdict may depend on. Imports torch."""
+    import torch  # noqa: PLC0415
+
+    cudnn = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
+    return {
+        "vitbench": vitbench.__version__,
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "os": f"{platform.system()} {platform.release()}",
+        "machine": platform.machine(),
+        "cpu": cpu_model(),
+        "cores": usable_cores(),
+        "threads": threads,
+        "governor": _first_line("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        "torch": str(torch.__version__),
+        "cuda": torch.version.cuda,
+        "cudnn": None if cudnn is None else f"{cudnn // 10000}.{cudnn // 100 % 100}.{cudnn % 100}",  # as of cuDNN 9
+        "device": device,
+        "device_name": device_name(device),
+        "gpu": None if device == "cpu" else _gpu(device),
+        "packages": package_versions(),
+        "git_commit": _git("rev-parse", "HEAD"),
+        "git_clean": None if (changes := _git("status", "--porcelain", "-uno")) is None else not changes,
+    }
+
+
+def device_name(device: str) -> str:
+    """What the device calls itself."""
+    if device == "cpu":
+        return cpu_model()
+    import torch  # noqa: PLC0415
+
+    return str(torch.cuda.get_device_name(device))
+
+
+def cpu_model() -> str:
+    """The processor's own name."""
+    with suppress(OSError):
+        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
+        if found:
+            return found[1].strip()
+    return platform.processor() or platform.machine() or "unknown processor"
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of numpy and of the registered implementations' packages, of those installed."""
+    names = ["numpy", *(registration.package for registration in registry.registered().values())]
+    versions = {}
+    for name in dict.fromkeys(names):
+        with suppress(metadata.PackageNotFoundError):
+            versions[name] = metadata.version(name)
+    return versions
+
+
+def without_places(text: str) -> str:
+    """The text with this machine's paths shortened, so that results can be published.
+
+    Below the working directory they become relative, installed packages start at ``site-packages``, and of any
+    other absolute path the last name stays.
+    """
+    text = text.replace(f"{Path.cwd()}{os.sep}", "")
+    text = re.sub(rf"{_FOLDERS}(?:site|dist)-packages/", "site-packages/", text)
+    return re.sub(rf"(?<![\w.…/-]){_FOLDERS}(?=[^\s/])", "…/", text)
+
+
+_FOLDERS = r"/(?:[^\s\"':,|/]+/)+"
+
+
+def _gpu(device: str) -> Mapping[str, Any]:
+    import torch  # noqa: PLC0415
+
+    properties = torch.cuda.get_device_properties(device)
+    return {
+        "name": properties.name,
+        "capability": f"{properties.major}.{properties.minor}",
+        "memory_bytes": properties.total_memory,
+        "driver": _driver_version(),
+    }
+
+
+def _driver_version() -> str | None:
+    """The NVIDIA driver's version by NVML; None where NVML is not to be had."""
+    import pynvml  # type: ignore[import-untyped]  # noqa: PLC0415
+
+    try:
+        pynvml.nvmlInit()
+        version = pynvml.nvmlSystemGetDriverVersion()
+    except pynvml.NVMLError:
+        return None
+    return version.decode() if isinstance(version, bytes) else str(version)
+
+
+def _first_line(path: str) -> str | None:
+    with suppress(OSError):
+        return Path(path).read_text(encoding="utf-8").strip().partition("\n")[0] or None
+    return None
+
+
+def _git(*arguments: str) -> str | None:
+    """What git says of the working directory; None where there is no git or no repository."""
+    with suppress(OSError, subprocess.SubprocessError):
+        command = ["git", *arguments]  # of the user's own path, and no shell
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)  # noqa: S603
+        return answer.stdout.strip()
+    return None

@@ -1,0 +1,133 @@
+"""Runs the cells, each in a process of its own: what becomes of one never reaches another."""
+
+import json
+import tempfile
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vitbench.environment import without_places
+from vitbench.plan import Cell
+from vitbench.process import Child, how_it_ended, module_command
+from vitbench.results import Follower, MeasurementRecord, Outcome, Record, Result, VerdictRecord
+from vitbench.suite import Ending, load
+
+_POLL_S = 0.05
+_EXIT_GRACE_S = 10.0  # between a cell's result and the end of its process
+
+
+@dataclass(frozen=True)
+class Started:
+    """A cell's process was started."""
+
+    cell: Cell
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A cell made a record."""
+
+    cell: Cell
+    record: Record
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A cell is over; its result was recorded."""
+
+    cell: Cell
+    result: Result
+    duration_s: float
+
+
+Event = Started | Recorded | Finished
+Command = Callable[[Cell, Path], Sequence[str]]
+
+
+def command(cell: Cell, results: Path) -> Sequence[str]:
+    """The command line of a cell's process."""
+    return module_command("vitbench.cell", json.dumps(cell.to_json()), str(results))
+
+
+def execute(cells: Sequence[Cell], *, beside: int = 2, command: Command = command) -> Generator[Event]:
+    """Run every cell and tell what happens as it happens; close the iterator to end what still runs.
+
+    Untimed cells come first, at most ``beside`` of them at once. Timed ones follow one by one, with nothing of
+    this run beside them.
+    """
+    untimed, timed = [c for c in cells if not c.timed], [c for c in cells if c.timed]
+    with tempfile.TemporaryDirectory(prefix="vitbench-") as folder:
+        files = {cell.key: Path(folder, f"{i}.jsonl") for i, cell in enumerate(cells)}
+        for group, at_once in ((untimed, beside), (timed, 1)):
+            yield from _execute(group, at_once, lambda cell: _Running(cell, files[cell.key], command))
+
+
+def _execute(cells: Sequence[Cell], at_once: int, start: Callable[[Cell], "_Running"]) -> Iterator[Event]:
+    waiting, running = deque(cells), list["_Running"]()
+    try:
+        while waiting or running:
+            while waiting and len(running) < at_once:
+                running.append(start(waiting.popleft()))
+                yield Started(running[-1].cell)
+            for one in list(running):
+                yield from one.news()
+                if one.finished:
+                    running.remove(one)
+            time.sleep(_POLL_S)
+    finally:
+        for one in running:
+            one.child.end()
+
+
+class _Running:
+    """A cell, its process and the file that it writes."""
+
+    def __init__(self, cell: Cell, file: Path, command: Command) -> None:
+        self.cell = cell
+        self.finished = False
+        self.child = Child(command(cell, file), threads=cell.threads)
+        self._follower = Follower(file)
+        self._records: list[Record] = []
+        self._result: Result | None = None
+        self._result_at_s = 0.0
+
+    def news(self) -> Iterator[Event]:
+        """What happened since the last call; the last event is ``Finished``."""
+        exit_code, overdue = self.child.exit_code(), self._overdue()
+        for record in self._follower.new():  # after the look at the exit code, so that nothing is missed
+            self._keep(record)
+            yield Recorded(self.cell, record)
+        if exit_code is None and not overdue:
+            return
+        self.child.end()
+        self.finished = True
+        result = self._result
+        if result is None:
+            result = load(self.cell.suite).lost(self.cell, self._ending(exit_code))
+            yield Recorded(self.cell, result)
+        yield Finished(self.cell, result, self.child.elapsed_s)
+
+    def _keep(self, record: Record) -> None:
+        self._records.append(record)
+        if self._result is None and isinstance(record, VerdictRecord | MeasurementRecord):
+            self._result, self._result_at_s = record, self.child.elapsed_s
+
+    def _overdue(self) -> bool:
+        limit_s = self.cell.time_limit_s if self._result is None else self._result_at_s + _EXIT_GRACE_S
+        return self.child.elapsed_s > limit_s
+
+    def _ending(self, exit_code: int | None) -> Ending:
+        words = self.child.last_words()
+        if exit_code is None:
+            outcome, how = Outcome.TIMED_OUT, f"no result within its limit of {self.cell.time_limit_s:g} s"
+        else:
+            outcome, how = Outcome.CRASHED, how_it_ended(exit_code)
+        return Ending(
+            outcome=outcome,
+            reason=without_places(f"{how}; its last output: {words}" if words else how),
+            duration_s=self.child.elapsed_s,
+            exit_code=exit_code,
+            records=tuple(self._records),
+        )

@@ -1,0 +1,239 @@
+"""What a run is asked to do: its command line as one typed value, each mistake as one line."""
+
+import argparse
+import importlib.util
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NoReturn
+
+from vitbench import registry, suite
+from vitbench.errors import UsageError
+from vitbench.models import canonical
+from vitbench.reference.config import ConfigurationError
+
+PRESETS = ("quick", "standard", "full")
+DEFAULT_SUITES = ("conformance", "throughput")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """One run, as asked for."""
+
+    implementations: tuple[str, ...]
+    named: bool  # by --impl; else all that are installed, of which a broken one shall not stop the others
+    suites: tuple[str, ...] = DEFAULT_SUITES
+    preset: str = "quick"
+    device: str = "cpu"  # or cuda:N
+    models: tuple[str, ...] = ()  # empty: those of the preset
+    batches: tuple[int, ...] = ()  # empty: those of the preset
+    threads: int = 1
+    seed: int = 0
+    time_limit_s: float | None = None  # of a cell; None: that of its suite and preset
+    output: Path | None = None  # None: a new folder of its own
+    dry_run: bool = False
+
+
+def parse(argv: Sequence[str] | None) -> Options:
+    """The options of a command line.
+
+    Raises:
+        UsageError: an option that cannot be; the text says what was got and what is expected.
+        AdapterNotFound: ``--impl`` names nothing; what is there, but broken, shows only when it is imported.
+    """
+    given = _parser().parse_args(argv)
+    for name in given.impl:
+        _require_present(name)
+    return Options(
+        implementations=tuple(dict.fromkeys(given.impl or registry.installed())),
+        named=bool(given.impl),
+        suites=tuple(dict.fromkeys(given.suite or DEFAULT_SUITES)),
+        preset=given.preset,
+        device="cpu" if given.gpu is None else f"cuda:{given.gpu}",
+        models=tuple(dict.fromkeys(given.model)),
+        batches=tuple(dict.fromkeys(given.batch)),
+        threads=given.threads,
+        seed=given.seed,
+        time_limit_s=given.time_limit,
+        output=given.output,
+        dry_run=given.dry_run,
+    )
+
+
+def new_folder(home: Path = Path("vitbench-results")) -> Path:
+    """A folder for a run that names none, called by the time in UTC."""
+    stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%SZ")
+    free = (home / (stamp + suffix) for suffix in ("", *(f"-{n}" for n in range(2, 1000))))
+    return next(folder for folder in free if not folder.exists())
+
+
+def _require_present(impl: str) -> None:
+    """Let the registry speak if ``impl`` is plainly not there; foreign code is not imported here."""
+    registration = registry.registered().get(impl)
+    location = impl.partition(":")[0]
+    if registration is not None:
+        missing = not registration.installed
+    elif location.endswith(".py"):
+        missing = not Path(location).is_file()
+    else:
+        missing = not _importable(location.partition(".")[0])
+    if missing:
+        registry.resolve(impl)
+
+
+def _importable(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ValueError:  # an empty name
+        return False
+
+
+class _Parser(argparse.ArgumentParser):
+    """Leaves it to ``main`` to print a mistake, as it prints every other one."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message} (vitbench run --help explains the options)")
+
+
+def _parser() -> _Parser:
+    parser = _Parser(
+        prog="vitbench run",
+        description="Judge and measure Vision Transformers: every suite on every implementation, each cell in a "
+        "process of its own. Writes results.jsonl and report.html, and prints a summary.",
+        epilog=_EPILOG.format(suites="\n".join(f"  {name:<12} {suite.load(name).summary}" for name in suite.names())),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    _add_what(parser)
+    _add_how(parser)
+    return parser
+
+
+_EPILOG = """suites:
+{suites}
+
+examples:
+  vitbench run                                   everything installed, on the CPU, in about two minutes
+  vitbench run --impl timm --impl torchvision    two implementations
+  vitbench run --impl my/adapter.py              your own model behind an adapter (docs/adapters.md)
+  vitbench run --gpu 0 --preset standard         on the first CUDA device
+  vitbench run --suite throughput --model S/16@224,num_heads=4 --batch 1 --batch 8
+  vitbench run --dry-run                         what would run
+
+exit codes:
+  0  every cell ran to a verdict, a figure or a recorded reason, whatever these say: a lab reports, vitbench.gate judges
+  2  an option cannot be used; nothing ran
+  3  vitbench itself is at fault
+  4  an adapter named by --impl is missing or broken, and nothing ran; or every adapter turned out broken
+  130  interrupted; what there was is kept
+"""
+
+
+def _add_what(parser: argparse.ArgumentParser) -> None:
+    what = parser.add_argument_group("what to run")
+    what.add_argument(
+        "--impl",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help=f"implementation, repeatable: {', '.join(registry.registered())}, package.module:object, a package with "
+        "vitbench_adapter, or adapter.py (default: all that are installed)",
+    )
+    what.add_argument(
+        "--suite",
+        action="append",
+        default=[],
+        choices=suite.names(),
+        help=f"suite, repeatable (default: {' and '.join(DEFAULT_SUITES)})",
+    )
+    what.add_argument(
+        "--preset",
+        choices=PRESETS,
+        default="quick",
+        help="how much: quick (minutes), standard (an hour or less), full (hours) (default: quick)",
+    )
+    what.add_argument(
+        "--model",
+        action="append",
+        default=[],
+        type=_named("model", canonical),
+        metavar="VARIANT",
+        help="model to measure, repeatable: Ti/16@64, B/16@224, or with overrides S/16@224,num_heads=4,depth=6 "
+        "(default: those of the preset; conformance draws its own)",
+    )
+    what.add_argument(
+        "--batch",
+        action="append",
+        default=[],
+        type=_named("batch", _at_least(1)),
+        metavar="N",
+        help="images per forward pass, repeatable (default: those of the preset)",
+    )
+    what.add_argument(
+        "--seed",
+        type=_named("seed", _at_least(0)),
+        default=0,
+        metavar="N",
+        help="of weights, images and examples (default: 0)",
+    )
+
+
+def _add_how(parser: argparse.ArgumentParser) -> None:
+    how = parser.add_argument_group("where and how")
+    how.add_argument("--gpu", type=_named("gpu", _at_least(0)), metavar="N", help="CUDA device N (default: the CPU)")
+    how.add_argument(
+        "--threads",
+        type=_named("threads", _at_least(1)),
+        default=1,
+        metavar="N",
+        help="CPU threads of a cell (default: 1: on cores that others use too, one thread is the fastest and the "
+        "steadiest, several wait for the slowest among them)",
+    )
+    how.add_argument(
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="folder for results.jsonl and report.html; must not hold a run (default: vitbench-results/<time>)",
+    )
+    how.add_argument(
+        "--time-limit",
+        type=_named("time-limit", _positive_seconds),
+        metavar="SECONDS",
+        help="end a cell that has no result by then, and record that (default: by suite and preset)",
+    )
+    how.add_argument("--dry-run", action="store_true", help="print the cells and stop")
+
+
+def _named(option: str, convert: Callable[[str], Any]) -> Callable[[str], Any]:
+    """``convert`` as argparse wants it: its ValueError's own text becomes the message."""
+
+    def converted(text: str) -> Any:
+        try:
+            return convert(text)
+        except ConfigurationError as error:
+            raise argparse.ArgumentTypeError(f"{text!r}: {error}") from error
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    converted.__name__ = option
+    return converted
+
+
+def _at_least(least: int) -> Callable[[str], int]:
+    def convert(text: str) -> int:
+        if not text.strip().isdecimal() or int(text) < least:
+            raise ValueError(f"{text!r} is no whole number from {least} up")
+        return int(text)
+
+    return convert
+
+
+def _positive_seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 < seconds < float("inf"):
+        raise ValueError(f"{text!r} is no positive number of seconds")
+    return seconds

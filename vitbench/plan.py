@@ -1,0 +1,71 @@
+"""What a run will do: its cells, each a point of suite, implementation, task, model, dtype, mode, batch and device."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Self
+
+from vitbench.errors import HarnessError
+from vitbench.options import Options
+from vitbench.suite import Suite, load
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One point of the plan; it runs in a process of its own and gives one verdict or one measurement."""
+
+    suite: str
+    implementation: str  # as --impl takes it
+    name: str = ""  # what it calls itself, where that is known before it runs
+    task: str = ""  # inference, …; empty where the suite has only one
+    model: str = ""  # variant and image size; empty where the suite draws its own configurations
+    dtype: str = ""
+    batch: int = 0
+    mode: str = ""  # eager, …
+    device: str = "cpu"
+    threads: int = 1
+    preset: str = "quick"
+    seed: int = 0
+    timed: bool = False  # runs alone: nothing else of this run beside it
+    time_limit_s: float = 600.0
+
+    @property
+    def key(self) -> str:
+        """A name that no other cell of the plan has; the same cell of another run has the same."""
+        points = (self.suite, self.task, self.implementation, self.model, self.dtype, self.mode)
+        counted = (
+            f"batch={self.batch}" if self.batch else "",
+            self.device,
+            f"threads={self.threads}",
+            self.preset,
+            f"seed={self.seed}",
+        )
+        return " ".join(filter(None, points + counted))
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as JSON has them."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Self:
+        """The cell that ``to_json`` wrote."""
+        known = {field.name for field in fields(cls)}
+        return cls(**{name: value for name, value in data.items() if name in known})
+
+
+def plan(options: Options) -> list[Cell]:
+    """Every cell that the options ask for, in the order in which they are shown.
+
+    Raises:
+        HarnessError: a suite planned one cell twice.
+    """
+    cells = [cell for suite in _chosen(options) for cell in suite.plan(options)]
+    keys = [cell.key for cell in cells]
+    twice = sorted({key for key in keys if keys.count(key) > 1})
+    if twice:
+        raise HarnessError(f"the plan has two cells of one key, {twice[0]!r}; a suite's axes must tell its cells apart")
+    return cells
+
+
+def _chosen(options: Options) -> Iterator[Suite]:
+    names: Sequence[str] = options.suites
+    return (load(name) for name in names)

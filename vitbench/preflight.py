@@ -1,0 +1,89 @@
+"""What must hold before any cell runs: the adapters named can be had, and the device is there.
+
+To know that takes torch and foreign imports, so it happens in a process of its own; the parent stays light, and a
+package that crashes when it is imported cannot take the run along.
+"""
+
+import json
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from vitbench import errors
+from vitbench.devices import require_device
+from vitbench.environment import describe
+from vitbench.errors import AdapterBroken, HarnessError, UsageError, VitbenchError
+from vitbench.options import Options
+from vitbench.process import Child, how_it_ended, module_command
+from vitbench.registry import resolve
+
+_TIME_LIMIT_S = 300.0
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """What was found."""
+
+    environment: Mapping[str, Any]
+    names: Mapping[str, str]  # what implementations named by --impl call themselves, as records have it
+
+
+def check(options: Options) -> Preflight:
+    """Look at adapters, device and environment.
+
+    Raises:
+        AdapterNotFound, AdapterBroken: of an implementation named by ``--impl``.
+        DeviceUnavailable: no such CUDA device.
+        UsageError: two implementations of one name.
+        HarnessError: torch itself cannot be used.
+    """
+    named = options.implementations if options.named else ()
+    question = json.dumps({"named": named, "device": options.device, "threads": options.threads})
+    with tempfile.TemporaryDirectory(prefix="vitbench-") as folder:
+        file = Path(folder, "answer.json")
+        child = Child(module_command("vitbench.preflight", question, str(file)), threads=options.threads)
+        exit_code = child.wait(_TIME_LIMIT_S)
+        answer = json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+    if answer is None:
+        raise _died(child, exit_code, named)
+    if "refused" in answer:
+        raise getattr(errors, answer["refused"])(answer["text"])
+    return Preflight(**answer)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The child: answer in a file, since foreign imports print what they like."""
+    text, file = sys.argv[1:] if argv is None else argv
+    try:
+        answer: Mapping[str, Any] = asdict(_look(**json.loads(text)))
+    except VitbenchError as error:
+        answer = {"refused": type(error).__name__, "text": str(error)}
+    Path(file).write_text(json.dumps(answer), encoding="utf-8")
+    return 0
+
+
+def _look(*, named: Sequence[str], device: str, threads: int) -> Preflight:
+    names = {impl: str(getattr(resolve(impl), "name", impl)) for impl in named}
+    for name in names.values():
+        same = [impl for impl in named if names[impl] == name]
+        if len(same) > 1:
+            raise UsageError(
+                f"--impl {' and '.join(same)} both call themselves {name!r}; give one adapter another name"
+            )
+    require_device(device)
+    return Preflight(environment=describe(device, threads), names=names)
+
+
+def _died(child: Child, exit_code: int | None, named: Sequence[str]) -> VitbenchError:
+    how = f"not ready after {_TIME_LIMIT_S:g} s" if exit_code is None else how_it_ended(exit_code)
+    text = f"{how}; its last output: {child.last_words() or 'none'}"
+    if named:
+        return AdapterBroken(f"--impl {', '.join(named)}: while importing, {text}")
+    return HarnessError(f"torch cannot be used here: {text}; try python -c 'import torch'")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,101 @@
+"""A child process that cannot flood, outlive or hang its parent."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+
+_KEPT_BYTES = 16 * 1024  # of its output, the last
+_SHOWN_LINES = 4
+_SHOWN_CHARACTERS = 400
+
+
+class Child:
+    """A command in a session of its own, so that it and whatever it starts can be ended together.
+
+    Its output is read as it comes, and only the end of it is kept.
+    """
+
+    def __init__(self, command: Sequence[str], *, threads: int = 1) -> None:
+        self._started = time.monotonic()
+        self._process = subprocess.Popen(  # noqa: S603  # our own interpreter and arguments, no shell
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=_environment(threads),
+            start_new_session=True,
+        )
+        self._output = b""
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    @property
+    def elapsed_s(self) -> float:
+        """Since it was started."""
+        return time.monotonic() - self._started
+
+    @property
+    def pid(self) -> int:
+        """Its number, which is its group's too."""
+        return self._process.pid
+
+    def exit_code(self) -> int | None:
+        """None while it runs; negative: the signal that ended it."""
+        return self._process.poll()
+
+    def end(self) -> None:
+        """Kill it and what it has started, if anything is left of them."""
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def wait(self, time_limit_s: float) -> int | None:
+        """Its exit code; None if it had to be ended because its time was up."""
+        try:
+            return self._process.wait(max(0.0, time_limit_s - self.elapsed_s))
+        except subprocess.TimeoutExpired:
+            return None
+        finally:
+            self.end()
+
+    def last_words(self) -> str:
+        """The end of its output on one line: a crash report from its start, else the last lines; empty without any."""
+        self._reader.join(1.0)  # not for ever: something it started may hold the pipe
+        lines = [line.strip() for line in self._output.decode(errors="replace").splitlines()]
+        told = [line for line in lines if line and not line.startswith("Extension modules:")]
+        crash = next((i for i, line in enumerate(told) if line.startswith("Fatal Python error")), None)
+        shown = told[-_SHOWN_LINES:] if crash is None else told[crash : crash + _SHOWN_LINES]
+        return " | ".join(shown)[-_SHOWN_CHARACTERS:]
+
+    def _read(self) -> None:
+        pipe = self._process.stdout
+        while pipe is not None and (chunk := os.read(pipe.fileno(), 65536)):
+            self._output = (self._output + chunk)[-_KEPT_BYTES:]
+
+
+def module_command(module: str, *arguments: str) -> list[str]:
+    """The command that runs one of our modules in this interpreter."""
+    return [sys.executable, "-m", module, *arguments]
+
+
+def how_it_ended(exit_code: int) -> str:
+    """An exit code in words."""
+    if exit_code >= 0:
+        return f"its process exited with code {exit_code} without a result"
+    try:
+        name = signal.Signals(-exit_code).name
+    except ValueError:
+        name = f"signal {-exit_code}"
+    hint = " (often the system's answer to a lack of memory)" if name == "SIGKILL" else ""
+    return f"its process was killed by {name}{hint}"
+
+
+def _environment(threads: int) -> dict[str, str]:
+    """The parent's, with threads limited from the start: some libraries read these only when they are loaded."""
+    limits = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
+    return {**os.environ, **limits, "PYTHONUNBUFFERED": "1"}

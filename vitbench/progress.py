@@ -1,0 +1,108 @@
+"""What is seen while a run goes on: live lines on a terminal, one line a finished cell anywhere else."""
+
+from collections import Counter
+from typing import Protocol, Self
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+
+from vitbench import units
+from vitbench.executor import Event, Finished, Recorded, Started
+from vitbench.plan import Cell
+from vitbench.requirement import Verdict
+from vitbench.results import Outcome, RequirementRecord, Result, VerdictRecord
+
+
+class Display(Protocol):
+    """Shows events, in a context that cleans up after it."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *error: object) -> None: ...
+
+    def show(self, event: Event) -> None:
+        """Take notice of an event."""
+
+
+def display(console: Console, cells: int) -> Display:
+    """What suits the console."""
+    movable = console.is_terminal and not console.is_dumb_terminal
+    return Live(console, cells) if movable else Lines(console, cells)
+
+
+class Lines:
+    """A line for each cell that is finished; for logs."""
+
+    def __init__(self, console: Console, cells: int) -> None:
+        self._console, self._cells, self._finished = console, cells, 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def show(self, event: Event) -> None:
+        if isinstance(event, Finished):
+            self._finished += 1
+            line = f"[{self._finished}/{self._cells}] {finished_line(event)}"
+            self._console.print(line, markup=False, soft_wrap=True)
+
+
+class Live:
+    """A bar of all cells, below it the cells that run, above it a line for each that is finished."""
+
+    def __init__(self, console: Console, cells: int) -> None:
+        self._console = console
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+        self._progress = Progress(*columns, console=console, transient=True)
+        self._total = self._progress.add_task(f"0 of {cells} cells", total=cells)
+        self._cells = cells
+        self._tasks: dict[str, TaskID] = {}
+        self._judged: Counter[str] = Counter()
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._progress.stop()
+
+    def show(self, event: Event) -> None:
+        key = event.cell.key
+        if isinstance(event, Started):
+            self._tasks[key] = self._progress.add_task(escape(title(event.cell)), total=None)
+        elif isinstance(event, Recorded) and isinstance(event.record, RequirementRecord):
+            self._judged[key] += 1
+            text = f"{title(event.cell)}: {self._judged[key]} requirements judged"
+            self._progress.update(self._tasks[key], description=escape(text))
+        elif isinstance(event, Finished):
+            self._progress.remove_task(self._tasks.pop(key))
+            self._progress.advance(self._total)
+            done = int(self._progress.tasks[0].completed)
+            self._progress.update(self._total, description=f"{done} of {self._cells} cells")
+            self._console.print(finished_line(event), markup=False)
+
+
+def title(cell: Cell) -> str:
+    """A cell in the words of a person: what is done, to whom, with what."""
+    detail = f" {cell.model} batch {cell.batch}" if cell.model else ""
+    return f"{cell.suite} {cell.implementation}{detail}"
+
+
+def finished_line(event: Finished) -> str:
+    """A cell and what came of it, on one line."""
+    return f"{title(event.cell)}: {result_text(event.result)} ({units.duration(event.duration_s)})"
+
+
+def result_text(result: Result) -> str:
+    """A verdict with its tally, a throughput, or the reason why there is neither."""
+    if isinstance(result, VerdictRecord):
+        reason = f": {result.reason}" if result.reason else ""
+        judged = result.verdict != Verdict.ADAPTER_BROKEN
+        return f"{result.verdict}{f', MUST {result.must}' if judged else ''}{reason}"
+    if result.outcome != Outcome.MEASURED:
+        return f"{result.outcome}: {result.reason}"
+    doubt = "" if result.converged else ", not converged"
+    return f"{units.images_per_s(result.throughput_images_per_s)}{doubt}"

@@ -1,0 +1,172 @@
+"""``python -m vitbench.run``: judge and measure implementations. Options, plan, execute, record, report, summary."""
+
+import shlex
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vitbench import __version__
+from vitbench.errors import OutputUnwritable, VitbenchError
+from vitbench.options import Options, new_folder, parse
+from vitbench.plan import Cell, plan
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from vitbench.results import Header, ResultsWriter, Run
+
+RESULTS, REPORT = "results.jsonl", "report.html"
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+_BESIDE = 2  # conformance cells at once, where there are cores for them
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The exit code of a run; ``--help`` lists them."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        with _termination_as_interrupt():
+            options = parse(arguments)
+            cells = plan(options)
+            if options.dry_run:
+                print(dry_run_text(cells))
+                return 0
+            return _run(options, cells, arguments)
+    except VitbenchError as error:
+        print(f"vitbench run: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("vitbench run: interrupted before anything was recorded", file=sys.stderr)
+        return INTERRUPTED
+
+
+def dry_run_text(cells: Sequence[Cell]) -> str:
+    """The cells that would run, a line each."""
+    return "\n".join([*(cell.key for cell in cells), f"{len(cells)} cells; nothing was run (--dry-run)"])
+
+
+def _run(options: Options, cells: Sequence[Cell], arguments: Sequence[str]) -> int:
+    from vitbench import preflight, report, results, summary  # noqa: PLC0415  # --help and --dry-run need none of it
+
+    folder = options.output or new_folder()
+    _require_no_run(folder)
+    found = preflight.check(options)
+    cells = [replace(cell, name=found.names.get(cell.implementation, "")) for cell in cells]
+    console = summary.console()
+    with results.ResultsWriter(_claimed(folder)) as writer:
+        writer.write(_header(options, cells, arguments, found.environment))
+        finished = _execute(cells, writer, console)
+    if finished < len(cells):
+        console.print(_how_to_read(writer.path, finished, len(cells)), markup=False, soft_wrap=True)
+        return INTERRUPTED
+    run = results.read(writer.path)
+    report.write_report([run.path], folder / REPORT)
+    summary.show(run, console)
+    console.print(f"\nreport: {folder / REPORT}", markup=False, soft_wrap=True)
+    return exit_code(run)
+
+
+def _execute(cells: Sequence[Cell], writer: "ResultsWriter", console: "Console") -> int:
+    """Run the cells, and record what they give as they give it; how many came to their end before an interrupt."""
+    from vitbench.environment import usable_cores  # noqa: PLC0415
+    from vitbench.executor import Finished, Recorded, execute  # noqa: PLC0415
+    from vitbench.progress import display  # noqa: PLC0415
+    from vitbench.results import Footer  # noqa: PLC0415
+
+    started, finished, status = time.monotonic(), 0, "complete"
+    try:
+        with (
+            closing(execute(cells, beside=min(_BESIDE, usable_cores()))) as events,
+            display(console, len(cells)) as shown,
+        ):
+            for event in events:
+                if isinstance(event, Recorded):
+                    writer.write(event.record)
+                finished += isinstance(event, Finished)
+                shown.show(event)
+    except KeyboardInterrupt:
+        status = "interrupted"
+    writer.write(Footer(finished_at=_now(), status=status, duration_s=time.monotonic() - started))
+    return finished
+
+
+def exit_code(run: "Run") -> int:
+    """0 for a run that found something out, whatever it is; 3 if vitbench failed; 4 if every adapter is broken."""
+    from vitbench.requirement import Verdict  # noqa: PLC0415
+    from vitbench.results import Outcome  # noqa: PLC0415
+
+    verdicts = {record.verdict for record in run.verdicts}
+    if Verdict.HARNESS_ERROR in verdicts:
+        return 3
+    measured = any(record.outcome == Outcome.MEASURED for record in run.measurements)
+    return 4 if verdicts == {Verdict.ADAPTER_BROKEN} and not measured else 0
+
+
+def _header(
+    options: Options, cells: Sequence[Cell], arguments: Sequence[str], environment: Mapping[str, Any]
+) -> "Header":
+    from vitbench.environment import without_places  # noqa: PLC0415
+    from vitbench.results import Header  # noqa: PLC0415
+
+    return Header(
+        vitbench_version=__version__,
+        started_at=_now(),
+        command=["python", "-m", "vitbench.run", *map(without_places, arguments)],
+        preset=options.preset,
+        seed=options.seed,
+        environment=environment,
+        planned=[cell.key for cell in cells],
+    )
+
+
+def _require_no_run(folder: Path) -> None:
+    if (folder / RESULTS).exists():
+        raise OutputUnwritable(f"{folder} already holds a run ({RESULTS}); choose another folder with --output")
+
+
+def _claimed(folder: Path) -> Path:
+    """The results file, made by this run and no other."""
+    file = folder / RESULTS
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file.touch(exist_ok=False)
+    except FileExistsError:
+        _require_no_run(folder)
+        raise OutputUnwritable(f"cannot write to {folder}: it is a file; choose a folder with --output") from None
+    except OSError as error:
+        raise OutputUnwritable(
+            f"cannot write to {folder}: {error.strerror or error}; choose another folder with --output"
+        ) from error
+    return file
+
+
+def _how_to_read(results: Path, finished: int, planned: int) -> str:
+    report = shlex.join(["python", "-m", "vitbench.report", str(results), "-o", str(results.with_name(REPORT))])
+    return f"interrupted: {finished} of {planned} cells are finished and kept in {results}; to read them: {report}"
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+@contextmanager
+def _termination_as_interrupt() -> Iterator[None]:
+    """Let SIGTERM end a run as Ctrl-C does: with what there is kept, and no process left behind."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,187 @@
+"""The sampling loop: warm up, then sample until the median is known well enough or the time is up."""
+
+import gc
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from vitbench.statistics import Interval, median, median_interval
+
+if TYPE_CHECKING:
+    import torch
+
+Launch = Callable[[], object]
+"""The timed callable. It only launches work: no host read, print, copy or allocation that its user would not have."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effort:
+    """When to stop: as soon as the interval is narrow, but not before the least and never after the most."""
+
+    relative_width: float = 0.02  # of the 95 % confidence interval of the median
+    least_samples: int = 10
+    least_s: float = 1.0
+    most_s: float = 10.0
+    most_warmup_s: float = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """What was sampled, in the order taken, and what follows from it."""
+
+    samples_s: Sequence[float]
+    median_s: float
+    interval: Interval | None  # 95 %, of the median; None below six samples
+    converged: bool  # the interval became narrow enough within the time given
+    warmup_iterations: int
+    rounds: int  # groups of samples taken back to back; with ``renew``, each under conditions drawn anew
+    wall_clock_ratio: float | None  # wall clock of the rounds over the sum of their samples; None for a wall clock
+
+
+class Clock(Protocol):
+    """Something that takes time: of the host, or of a device that works while the host goes on."""
+
+    round_s: float
+    """How long a round should be; 0: a sample each."""
+    own_time: bool
+    """Whether samples are the device's own time, which the wall clock can contradict."""
+
+    def now_s(self) -> float:
+        """The wall clock, once all work launched is done."""
+        ...
+
+    def time(self, launch: Launch, count: int) -> list[float]:
+        """Seconds of each of ``count`` launches, back to back."""
+        ...
+
+
+class CpuClock:
+    """The host's monotonic clock; a launch is over when it returns."""
+
+    round_s = 0.0
+    own_time = False
+
+    def __init__(self, now_ns: Callable[[], int] = time.perf_counter_ns) -> None:
+        self._now_ns = now_ns
+
+    def now_s(self) -> float:
+        return self._now_ns() * 1e-9
+
+    def time(self, launch: Launch, count: int) -> list[float]:
+        now_ns, taken_ns = self._now_ns, []
+        for _ in range(count):
+            start = now_ns()
+            launch()
+            taken_ns.append(now_ns() - start)
+        return [ns * 1e-9 for ns in taken_ns]
+
+
+class CudaClock:
+    """Events on the device's stream around each launch; the host waits once, at the end of a round."""
+
+    round_s = 0.1
+    own_time = True
+
+    def __init__(self, device: "torch.device | str", cuda: Any = None) -> None:
+        import torch  # noqa: PLC0415  # the loop itself works without
+
+        self._device = device
+        self._cuda = torch.cuda if cuda is None else cuda
+
+    def now_s(self) -> float:
+        self._cuda.synchronize(self._device)
+        return time.perf_counter()
+
+    def time(self, launch: Launch, count: int) -> list[float]:
+        with self._cuda.device(self._device):
+            pairs = [self._pair() for _ in range(count)]
+            for start, end in pairs:
+                start.record()
+                launch()
+                end.record()
+            self._cuda.synchronize(self._device)
+        return [start.elapsed_time(end) * 1e-3 for start, end in pairs]
+
+    def _pair(self) -> tuple[Any, Any]:
+        return self._cuda.Event(enable_timing=True), self._cuda.Event(enable_timing=True)
+
+
+def clock_for(device: str) -> Clock:
+    """The clock that measures work on this device."""
+    return CpuClock() if device == "cpu" else CudaClock(device)
+
+
+def sample(launch: Launch, clock: Clock, effort: Effort, renew: Callable[[], None] | None = None) -> Timing:
+    """Warm up until stable, then sample until the median's interval is narrow or the most time is over.
+
+    ``renew`` draws conditions anew before each round, such as the memory layout, on which a process's figures
+    depend for all its life; one launch that is not sampled follows it.
+    """
+    with _garbage_collection_paused():
+        warmup = _warm_up(launch, clock, effort)
+        per_round = max(1, int(clock.round_s / max(median(warmup[-_WINDOW:]), 1e-9)))
+        samples: list[float] = []
+        rounds, in_rounds_s, started = 0, 0.0, clock.now_s()
+        while True:
+            gc.collect()
+            if renew is not None:
+                renew()
+                clock.time(launch, 1)
+            round_started = clock.now_s()
+            samples += clock.time(launch, per_round)
+            now = clock.now_s()
+            rounds, in_rounds_s = rounds + 1, in_rounds_s + now - round_started
+            converged = _narrow(samples, effort)
+            if now - started >= effort.most_s or (converged and now - started >= effort.least_s):
+                break
+    return Timing(
+        samples_s=tuple(samples),
+        median_s=median(samples),
+        interval=median_interval(samples),
+        converged=converged,
+        warmup_iterations=len(warmup),
+        rounds=rounds,
+        wall_clock_ratio=in_rounds_s / sum(samples) if clock.own_time and sum(samples) > 0 else None,
+    )
+
+
+_WINDOW = 5  # launches
+_STABLE = 0.05  # two windows' medians differ by less
+
+
+def _warm_up(launch: Launch, clock: Clock, effort: Effort) -> list[float]:
+    """Launch until two successive windows agree, or the time for it is over; at least once."""
+    taken: list[float] = []
+    started = clock.now_s()
+    while True:
+        taken += clock.time(launch, 1)
+        if len(taken) >= 2 * _WINDOW:
+            before, after = median(taken[-2 * _WINDOW : -_WINDOW]), median(taken[-_WINDOW:])
+            if abs(after - before) <= _STABLE * before:
+                return taken
+        if clock.now_s() - started >= effort.most_warmup_s:
+            return taken
+
+
+def _narrow(samples: Sequence[float], effort: Effort) -> bool:
+    if len(samples) < effort.least_samples:
+        return False
+    interval = median_interval(samples)
+    return interval is not None and interval.relative_width(median(samples)) <= effort.relative_width
+
+
+@contextmanager
+def _garbage_collection_paused() -> Iterator[None]:
+    """No collection falls into a sample; what exists is frozen, so that collecting between rounds is cheap."""
+    enabled = gc.isenabled()
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+        if enabled:
+            gc.enable()
