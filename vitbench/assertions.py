@@ -1,7 +1,8 @@
 """The assertions that checks are made of, and the only place where tolerances live.
 
-Tier E is exact. Tier S compares float64 results: max|error| <= 1e-10 max|reference|. A comparison that could not
-fail (a reference that is zero, constant or not finite) is an error of the harness, not a pass.
+Tier E is exact. Tier S compares float64 results: max|error| <= 1e-10 max|expected|. A comparison that could not
+fail (with something zero, constant or not finite) never passes: where the reference made it, the harness is at fault,
+where the candidate did, the candidate.
 """
 
 import math
@@ -30,7 +31,7 @@ def assert_semantics(
     float32_error: float | None = None,
     witness: Tensor | None = None,
 ) -> None:
-    """Tier S: every element of ``actual`` equals ``expected`` up to float64 rounding.
+    """Tier S: every element of ``actual`` equals the reference's ``expected`` up to float64 rounding.
 
     Args:
         what: names the quantity in the failure's text.
@@ -39,11 +40,33 @@ def assert_semantics(
             float32 whatever they are given; a result that lies on the float32 grid is judged by this error, and
             the verdict says so.
         witness: the tensor whose values tell whether float32 was used; ``actual`` unless given.
+    Raises:
+        RequirementFailed: it does not.
+        HarnessError: ``expected`` is zero, constant or not finite, so that the comparison could not fail.
     """
-    _require_telling(expected, what, varied=varied)
+    flaw = _flaw(expected, varied=varied)
+    if flaw:
+        raise HarnessError(f"{what}: the reference is {flaw}; nothing can be compared with it")
+    _compare(actual, expected, what, float32_error, witness)
+
+
+def assert_consistent(
+    actual: Tensor, expected: Tensor, what: str, *, float32_error: float | None = None, witness: Tensor | None = None
+) -> None:
+    """Tier S between two answers of the candidate, or one and what the reference makes of another.
+
+    Here an ``expected`` that is zero, constant or not finite is the candidate's failure: its answers say nothing.
+    """
+    flaw = _flaw(expected)
+    if flaw:
+        raise RequirementFailed(f"{what}: the candidate's own answers are {flaw}, whatever the images and weights")
+    _compare(actual, expected, what, float32_error, witness)
+
+
+def _compare(actual: Tensor, expected: Tensor, what: str, float32_error: float | None, witness: Tensor | None) -> None:
     assert_tensor(actual, expected.shape, expected.dtype, what)
     scale = expected.abs().max().item()
-    bound, rule = SEMANTICS_RELATIVE * scale, "1e-10 of the largest reference value"
+    bound, rule = SEMANTICS_RELATIVE * scale, "1e-10 of the largest expected value"
     if float32_error is not None and _on_float32_grid(actual if witness is None else witness):
         bound = _FLOAT32_ERROR_FACTOR * float32_error + _FLOAT32_ULPS * torch.finfo(torch.float32).eps * scale
         rule = "twice the reference's own error in float32"
@@ -89,12 +112,14 @@ def assert_same_bits(actual: Tensor, expected: Tensor, what: str) -> None:
 
 
 def assert_changed(after: Tensor, before: Tensor, what: str) -> None:
-    """The opposite of ``assert_semantics``: something that matters was changed, and the result shows it."""
-    _require_telling(before, what)
+    """The opposite of ``assert_consistent``: something that matters was changed, and the candidate's answer shows it."""
     current_evidence().compared()
+    flaw = _flaw(before)
+    if flaw:
+        raise RequirementFailed(f"{what}: the candidate's own answers are {flaw}, whatever the images and weights")
     bound = SEMANTICS_RELATIVE * before.abs().max().item()
     if not (after - before).abs().max().item() > bound:
-        raise RequirementFailed(f"{what}: the result does not change (less than {bound:.3g})")
+        raise RequirementFailed(f"{what}: the result does not change (by less than {bound:.3g})")
 
 
 def assert_holds(condition: bool, failure: str) -> None:  # noqa: FBT001
@@ -104,15 +129,15 @@ def assert_holds(condition: bool, failure: str) -> None:  # noqa: FBT001
         raise RequirementFailed(failure)
 
 
-def _require_telling(reference: Tensor, what: str, *, varied: bool = True) -> None:
-    """A comparison must be able to fail: not with a reference that zeros, a constant or NaN would meet."""
-    if reference.numel() == 0 or not torch.isfinite(reference).all():
-        raise HarnessError(f"{what}: the reference is empty or not finite; nothing can be compared with it")
-    bound = SEMANTICS_RELATIVE * reference.abs().max().item()
+def _flaw(expected: Tensor, *, varied: bool = True) -> str:
+    """Why a comparison with this could not fail: zeros, a constant or NaN would meet it. Empty where it could."""
+    if expected.numel() == 0 or not torch.isfinite(expected).all():
+        return "empty or not finite"
+    bound = SEMANTICS_RELATIVE * expected.abs().max().item()
     if not bound > 0:
-        raise HarnessError(f"{what}: the reference is zero, so zeros would pass")
-    if varied and reference.numel() > 1 and (reference - reference.mean()).abs().max().item() <= bound:
-        raise HarnessError(f"{what}: the reference is constant, so a constant would pass")
+        return "zero"
+    constant = expected.numel() > 1 and (expected - expected.mean()).abs().max().item() <= bound
+    return "constant" if varied and constant else ""
 
 
 def _on_float32_grid(x: Tensor) -> bool:

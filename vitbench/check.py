@@ -7,8 +7,10 @@ from functools import wraps
 from typing import Any, TypeVar
 
 import hypothesis
+import torch
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.errors import Flaky
+from hypothesis.strategies import SearchStrategy
 
 from vitbench.candidate import Candidate
 from vitbench.errors import HarnessError, NotSupported, RequirementFailed
@@ -20,6 +22,10 @@ Check = TypeVar("Check", bound=Callable[..., None])
 
 EXAMPLES = {"quick": 20, "standard": 100, "full": 500}
 """Configurations per requirement. Presets are the same words everywhere."""
+
+_GLOBAL_SEED = 20_211_022
+"""Of torch's global generator at the start of each example: packages initialise from it, and a verdict must repeat.
+A number that no package sets, so that one which sets the seed is seen."""
 
 _MOST_SHRINKING_RUNS = 40
 """After a failure, so many further examples are run in search of a smaller one; a verdict is worth most when quick."""
@@ -36,6 +42,16 @@ class Judgement:
     duration_s: float
 
 
+def given(**strategies: SearchStrategy[Any]) -> Callable[[Check], Check]:
+    """Hypothesis' ``given`` for a check; its examples are drawn once preset and seed are known."""
+
+    def keep(body: Check) -> Check:
+        body.strategies = strategies  # type: ignore[attr-defined]
+        return body
+
+    return keep
+
+
 def requirement(requirement_id: str) -> Callable[[Check], Check]:
     """Declare that a test function is the check of a requirement; stands above ``@given``.
 
@@ -45,17 +61,16 @@ def requirement(requirement_id: str) -> Callable[[Check], Check]:
     if requirement_id not in REQUIREMENTS:
         raise HarnessError(f"check of an undeclared requirement {requirement_id!r}; declare it in vitbench/specification/")
 
-    def declare(check: Check) -> Check:
-        drawn = getattr(check, "hypothesis", None)
-        if drawn is not None:
-            drawn.inner_test = _observed(drawn.inner_test)
-            declared = check
-        else:
-            declared = _observed(check)
-        declared.requirement = REQUIREMENTS[requirement_id]  # type: ignore[attr-defined]
-        return declared
+    def declare(body: Check) -> Check:
+        return _drawn(_observed(body), getattr(body, "strategies", {}), REQUIREMENTS[requirement_id])
 
     return declare
+
+
+def _drawn(body: Check, strategies: Mapping[str, SearchStrategy[Any]], declared: Requirement) -> Check:
+    check: Any = hypothesis.given(**strategies)(body) if strategies else body
+    check.requirement, check.body, check.strategies = declared, body, strategies
+    return check  # type: ignore[no-any-return]
 
 
 def requirement_of(function: object) -> Requirement | None:
@@ -64,10 +79,12 @@ def requirement_of(function: object) -> Requirement | None:
     return found if isinstance(found, Requirement) else None
 
 
-def configured(check: Check, preset: str, seed: int) -> Check:
+def configured(check: Callable[..., None], preset: str, seed: int) -> Callable[..., None]:
     """The check with a preset's number of examples, drawn from a seed; the same arguments draw the same examples."""
-    if not hasattr(check, "hypothesis"):
-        return check
+    parts: Any = check
+    fresh = _drawn(parts.body, parts.strategies, parts.requirement)
+    if not parts.strategies:
+        return fresh  # type: ignore[no-any-return]
     chosen = settings(
         max_examples=EXAMPLES[preset],
         deadline=None,
@@ -77,7 +94,7 @@ def configured(check: Check, preset: str, seed: int) -> Check:
         suppress_health_check=list(HealthCheck),
         print_blob=False,
     )
-    return hypothesis.seed(seed)(chosen(check))
+    return hypothesis.seed(seed)(chosen(fresh))  # type: ignore[no-any-return]
 
 
 def judge(check: Callable[..., None], candidate: Candidate, clock: Callable[[], float] = time.perf_counter) -> Judgement:
@@ -109,7 +126,8 @@ def classify(error: BaseException | None, evidence: Evidence) -> tuple[Status, s
         case RequirementFailed():
             return Status.FAILED, str(error)
         case Flaky():
-            return Status.FAILED, f"fails in one run of an example and passes in another; not repeatable ({evidence.example})"
+            causes = "; ".join(f"{type(cause).__name__}: {cause}" for cause in getattr(error, "exceptions", ()))
+            return Status.FAILED, f"fails in one run of an example and passes in another: {causes or error}"
         case _:
             return Status.ERROR, f"{type(error).__name__}: {error}"
 
@@ -125,7 +143,9 @@ def _observed(inner: Check) -> Check:
         evidence.example, evidence.assertions = example, 0
         evidence.shrinking_runs += bool(evidence.failed)
         try:
-            inner(*args, **kwargs)
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(_GLOBAL_SEED)
+                inner(*args, **kwargs)
         except NotSupported as error:
             evidence.unsupported += 1
             evidence.unsupported_reason = str(error)

@@ -16,7 +16,7 @@ _SETTINGS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
 
 
 class Isolation:
-    """A context in which torch's global state may be changed; afterwards it is as before, and ``changes`` tells.
+    """A context in which torch's settings may be changed; afterwards they are as before, and ``changes`` tells.
 
     The candidate runs without gradients unless ``grad``, as inference does.
     """
@@ -38,6 +38,5 @@ class Isolation:
                 self.changes.append(name)
                 restore(self._before[name])
         if not torch.equal(torch.get_rng_state(), self._random_state):
-            self.changes.append("the global random state")
-            torch.set_rng_state(self._random_state)
+            self.changes.append("the global random state")  # and left so: a stray dropout shall not repeat itself
         torch.set_grad_enabled(self._outer_grad)

@@ -89,14 +89,7 @@ class ConformanceChecks:
         """The smoke stage: what cannot build, load or run a model is not judged."""
         if self.session is None or self.config.option.collectonly or not self.runs_here:
             return None
-        try:
-            self.session.begin()
-        except AdapterBroken as error:
-            self.session.reason = str(error)
-            return True
-        except VitbenchError as error:
-            raise pytest.UsageError(str(error)) from error
-        return None
+        return None if self._begin(self.session) else True
 
     @pytest.hookimpl(wrapper=True)
     def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> Generator[None, Any, Any]:
@@ -143,8 +136,12 @@ class ConformanceChecks:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep the record; with xdist this runs in the controller, for reports of every worker."""
         record = _record_of(report)
-        if record is not None and self.session is not None and self.runs_here:
-            self.session.add(record)
+        if record is None or not self.runs_here:
+            return
+        if self.session is None:  # xdist: nothing is collected here, so what was selected is what arrives
+            self.session = self._open(selected=None)
+            self._begin(self.session)
+        self.session.add(record)
 
     def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, Any] | None:
         """The statuses' own words and letters on the terminal."""
@@ -178,7 +175,18 @@ class ConformanceChecks:
 
         write_summary(terminalreporter, self.session, self.verdict)
 
-    def _open(self, selected: Sequence[str]) -> "ConformanceSession":
+    def _begin(self, session: "ConformanceSession") -> bool:
+        """Whether the adapter came through the smoke stage."""
+        try:
+            session.begin()
+        except AdapterBroken as error:
+            session.reason = str(error)
+            return False
+        except VitbenchError as error:
+            raise pytest.UsageError(str(error)) from error
+        return True
+
+    def _open(self, selected: Sequence[str] | None) -> "ConformanceSession":
         """A user's mistake ends pytest with one line and exit code 4."""
         from vitbench.session import ConformanceSession  # noqa: PLC0415  # torch, needed only now
 

@@ -46,14 +46,14 @@ class ConformanceSession:
         VitbenchError: the device or the implementation cannot be had; nothing has been written then.
     """
 
-    def __init__(self, options: Options, selected: Sequence[str]) -> None:
+    def __init__(self, options: Options, selected: Sequence[str] | None) -> None:
         require_device(options.device)
         torch.set_num_threads(1)  # models this small only lose by more, and results do not depend on the machine
         self.options = options
         self.candidate = Candidate(resolve(options.impl), options.device)
         self.records: list[RequirementRecord] = []
         self.reason = ""  # why there is no verdict from records: the adapter is broken
-        self.selected = selected  # ids of the requirements to be judged
+        self.selected = selected  # ids of the requirements to be judged; None: those that arrive
         self._started = datetime.now(UTC)
         self._output = ExitStack()
         self._write: Callable[[Record], None] = lambda _record: None
@@ -112,7 +112,8 @@ class ConformanceSession:
     @property
     def partial(self) -> bool:
         """Whether the user asked for some of the requirements only."""
-        return set(self.selected) != set(REQUIREMENTS)
+        selected = [record.id for record in self.records] if self.selected is None else self.selected
+        return set(selected) != set(REQUIREMENTS)
 
     def reproduce(self, requirement_id: str) -> str:
         """One command that judges a requirement again."""

@@ -1,12 +1,11 @@
 """ATTN: multi-head self-attention (appendix A, Eq. 5 to 8)."""
 
 import torch
-from hypothesis import given
 
-from vitbench.assertions import assert_changed, assert_holds, assert_semantics, assert_tensor
+from vitbench.assertions import assert_changed, assert_consistent, assert_holds, assert_semantics, assert_tensor
 from vitbench.candidate import Candidate
 from vitbench.cases import Case, vit_cases
-from vitbench.check import requirement
+from vitbench.check import given, requirement
 from vitbench.errors import NotSupported
 from vitbench.probes import crossed_order, head_order, reorder_features
 
@@ -34,7 +33,7 @@ def test_attention_is_the_scaled_softmax_of_queries_and_keys(impl: Candidate, ca
     received = [trial.tokens(), *trial.block_outputs()] if impl.offers("block_outputs") else [trial.tokens()]
     for i, (z, attention) in enumerate(zip(received, trial.attention(), strict=False)):
         single = trial.float32_attention_error(i, z)
-        assert_semantics(attention, trial.reference_attention(i, z), f"attention of block {i}", float32_error=single)
+        assert_consistent(attention, trial.reference_attention(i, z), f"attention of block {i}", float32_error=single)
 
 
 @requirement("VIT-ATTN-UNIFORM")
@@ -42,9 +41,9 @@ def test_attention_is_the_scaled_softmax_of_queries_and_keys(impl: Candidate, ca
 def test_without_queries_every_token_receives_the_mean_of_the_values(impl: Candidate, case: Case) -> None:
     trial = impl.trial(case).zeroed("query.weight", "query.bias", "mlp.fc2.weight", "mlp.fc2.bias")
     received = trial.block_outputs()[0] - trial.tokens()  # (B, N+1, D)
-    assert_semantics(received, received[:, :1].expand_as(received), "what each token receives, against token 0")
+    assert_consistent(received, received[:, :1].expand_as(received), "what each token receives, against token 0")
     expected = (trial.reference_block(0, trial.tokens()) - trial.tokens()).mean(dim=1)
-    assert_semantics(received.mean(dim=1), expected, "the projected mean of the values")
+    assert_consistent(received.mean(dim=1), expected, "the projected mean of the values")
 
 
 @requirement("VIT-ATTN-HEADS")
@@ -52,7 +51,7 @@ def test_without_queries_every_token_receives_the_mean_of_the_values(impl: Candi
 def test_permuting_the_heads_changes_nothing(impl: Candidate, case: Case) -> None:
     trial = impl.trial(case)
     permuted = trial.with_weights(reorder_features(trial.weights, head_order(trial.config)))
-    assert_semantics(permuted.logits(), trial.logits(), "logits with permuted heads")
+    assert_consistent(permuted.logits(), trial.logits(), "logits with permuted heads")
 
 
 @requirement("VIT-ATTN-HEADS-SEPARATE")
@@ -70,4 +69,4 @@ def test_the_key_bias_is_without_effect(impl: Candidate, case: Case) -> None:
         raise NotSupported("declares qkv_bias = False")
     trial = impl.trial(case)
     shifted = {name: weight + 1 - weight**2 for name, weight in trial.weights.items() if name.endswith("key.bias")}
-    assert_semantics(trial.with_weights(shifted).logits(), trial.logits(), "logits with another key bias")
+    assert_consistent(trial.with_weights(shifted).logits(), trial.logits(), "logits with another key bias")

@@ -2,12 +2,11 @@
 
 from dataclasses import replace
 
-from hypothesis import given
 
 from vitbench.assertions import assert_equal, assert_holds, assert_semantics
 from vitbench.candidate import Candidate, CandidateRaised, Trial
 from vitbench.cases import Case, random_images, vit_cases
-from vitbench.check import requirement
+from vitbench.check import given, requirement
 from vitbench.reference.config import ViTConfig
 from vitbench.reference.parameters import parameter_shapes
 from vitbench.reference.positions import resize_position_embedding

@@ -2,12 +2,11 @@
 
 from math import sqrt
 
-from hypothesis import given
 
-from vitbench.assertions import assert_semantics
+from vitbench.assertions import assert_consistent, assert_semantics
 from vitbench.candidate import Candidate
 from vitbench.cases import Case, vit_cases
-from vitbench.check import requirement
+from vitbench.check import given, requirement
 from vitbench.reference.vit import representation
 
 # Everything that writes to the residual stream. Scaled down together, the stream's variance is as small as wished.
@@ -40,7 +39,7 @@ def test_epsilon_is_the_declared_one(impl: Candidate, case: Case) -> None:
 def test_the_representation_is_normalised_once_more(impl: Candidate, case: Case) -> None:
     trial = impl.trial(case)
     expected = representation(trial.block_outputs()[-1], trial.weights, trial.config, trial.conventions)
-    assert_semantics(trial.representation(), expected, "representation y from the candidate's own z_L")
+    assert_consistent(trial.representation(), expected, "representation y from the candidate's own z_L")
 
 
 @requirement("VIT-NORM-SHIFT")
@@ -51,4 +50,4 @@ def test_the_branches_do_not_see_a_shift_of_all_features(impl: Candidate, case: 
     if not trial.conventions.class_token_has_position:
         shifted = shifted.with_weights({"class_token": trial.weights["class_token"] + 3})
     branches = trial.block_outputs()[-1] - trial.tokens()
-    assert_semantics(shifted.block_outputs()[-1] - shifted.tokens(), branches, "what the branches add to shifted tokens")
+    assert_consistent(shifted.block_outputs()[-1] - shifted.tokens(), branches, "what the branches add to shifted tokens")

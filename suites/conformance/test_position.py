@@ -4,13 +4,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
-from hypothesis import given
 from torch import Tensor
 
-from vitbench.assertions import assert_same_bits, assert_semantics, assert_tensor
+from vitbench.assertions import assert_consistent, assert_same_bits, assert_semantics, assert_tensor
 from vitbench.candidate import Candidate, Trial
 from vitbench.cases import RECTANGULAR_GRIDS, Case, ResizeCase, equal_count_cases, resize_cases, vit_cases
-from vitbench.check import requirement
+from vitbench.check import given, requirement
 from vitbench.probes import float32_resize_error, off_grid, on_grid, position_table
 from vitbench.reference.positions import resize_position_embedding
 from vitbench.reference.stages import stages
@@ -166,13 +165,17 @@ def _assert_commutes(
     expected = off_grid(turn(on_grid(resized, case.new_grid, class_row=class_row)), resized, class_row=class_row)
     actual = impl.resize(turned, turned_grid, turned_new_grid)
     error = 2 * _float32_error(impl, table, case)  # both sides may carry it
-    _assert_resized(impl, actual, expected, "resized turned table", error)
+    witness = _patch_rows(impl, actual)
+    assert_consistent(actual, expected, "resized turned table", float32_error=error, witness=witness)
 
 
 def _assert_resized(impl: Candidate, actual: Tensor, expected: Tensor, what: str, float32_error: float) -> None:
     """Tier S; packages that interpolate in float32 are judged by what that costs, as the patches' rows show."""
-    witness = actual[:, int(_class_row(impl)) :]
-    assert_semantics(actual, expected, what, float32_error=float32_error, witness=witness)
+    assert_semantics(actual, expected, what, float32_error=float32_error, witness=_patch_rows(impl, actual))
+
+
+def _patch_rows(impl: Candidate, table: Tensor) -> Tensor:
+    return table[:, int(_class_row(impl)) :]
 
 
 def _table_in_use(impl: Candidate, trial: Trial, resized: Trial, grid: tuple[int, int]) -> Tensor:

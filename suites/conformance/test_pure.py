@@ -1,12 +1,11 @@
 """PURE: evaluation is a function of weights and images, and of nothing else."""
 
 import torch
-from hypothesis import given
 
-from vitbench.assertions import assert_equal, assert_same_bits, assert_semantics
+from vitbench.assertions import assert_consistent, assert_equal, assert_same_bits
 from vitbench.candidate import Candidate, SideEffect, Trial
 from vitbench.cases import Case, vit_cases
-from vitbench.check import requirement
+from vitbench.check import given, requirement
 
 IMAGE_HOOKS = ("logits", "patch_tokens", "tokens", "block_outputs", "attention", "representation")
 RANDOM_STATE = "the global random state"
@@ -24,7 +23,7 @@ def test_the_same_images_give_the_same_bits(impl: Candidate, case: Case) -> None
 def test_images_of_a_batch_do_not_see_each_other(impl: Candidate, case: Case) -> None:
     trial = impl.trial(case)
     alone = torch.cat([trial.logits(image[None]) for image in trial.images])
-    assert_semantics(trial.logits(), alone, "logits in a batch, against each image alone")
+    assert_consistent(trial.logits(), alone, "logits in a batch, against each image alone")
 
 
 @requirement("VIT-PURE-INPUT")
@@ -63,9 +62,9 @@ def test_the_memory_layout_of_the_images_does_not_matter(impl: Candidate, case: 
     trial = impl.trial(case)
     expected = trial.logits()
     transposed = trial.images.transpose(2, 3).contiguous().transpose(2, 3)
-    assert_semantics(trial.logits(transposed), expected, "logits of images that are not contiguous")
+    assert_consistent(trial.logits(transposed), expected, "logits of images that are not contiguous")
     channels_last = trial.images.contiguous(memory_format=torch.channels_last)
-    assert_semantics(trial.logits(channels_last), expected, "logits of images in channels-last layout")
+    assert_consistent(trial.logits(channels_last), expected, "logits of images in channels-last layout")
 
 
 def _effects(impl: Candidate, trial: Trial) -> list[SideEffect]:

@@ -1,11 +1,9 @@
 """STATE: weights go in and come out."""
 
-from hypothesis import given
-
 from vitbench.assertions import assert_equal, assert_same_bits
 from vitbench.candidate import Candidate
 from vitbench.cases import Case, vit_cases
-from vitbench.check import requirement
+from vitbench.check import given, requirement
 
 
 @requirement("VIT-STATE-ROUND-TRIP")
