@@ -22,14 +22,18 @@ _GRACE_S = 30  # after its time limit, for a cell that its executor can no longe
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the cell; the exit code is its suite's own, or 0 once an error is recorded."""
+    """Run the cell that the command line holds."""
     text, file = sys.argv[1:] if argv is None else argv
-    cell, results = Cell.from_json(json.loads(text)), Path(file)
+    cell = Cell.from_json(json.loads(text))
     faulthandler.enable()
     if hasattr(signal, "alarm"):
         signal.alarm(int(cell.time_limit_s) + _GRACE_S)
-    suite = load(cell.suite)
-    started = time.monotonic()
+    return run(cell, Path(file))
+
+
+def run(cell: Cell, results: Path) -> int:
+    """Run a cell in this process; the exit code is its suite's own, or 0 once an error is recorded."""
+    suite, started = load(cell.suite), time.monotonic()
     try:
         return suite.run(cell, results)
     except Exception as error:  # noqa: BLE001  # whatever it is, it belongs to this cell alone

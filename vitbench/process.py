@@ -12,6 +12,7 @@ from contextlib import suppress
 _KEPT_BYTES = 16 * 1024  # of its output, the last
 _SHOWN_LINES = 4
 _SHOWN_CHARACTERS = 400
+_NOISE = ("Extension modules:", "Current thread ", "Thread ")  # in the crash reports of Python's faulthandler
 
 
 class Child:
@@ -67,15 +68,17 @@ class Child:
         """The end of its output on one line: a crash report from its start, else the last lines; empty without any."""
         self._reader.join(1.0)  # not for ever: something it started may hold the pipe
         lines = [line.strip() for line in self._output.decode(errors="replace").splitlines()]
-        told = [line for line in lines if line and not line.startswith("Extension modules:")]
+        told = [line for line in lines if line and not line.startswith(_NOISE)]
         crash = next((i for i, line in enumerate(told) if line.startswith("Fatal Python error")), None)
         shown = told[-_SHOWN_LINES:] if crash is None else told[crash : crash + _SHOWN_LINES]
         return " | ".join(shown)[-_SHOWN_CHARACTERS:]
 
     def _read(self) -> None:
         pipe = self._process.stdout
-        while pipe is not None and (chunk := os.read(pipe.fileno(), 65536)):
-            self._output = (self._output + chunk)[-_KEPT_BYTES:]
+        assert pipe is not None  # noqa: S101  # it was asked for
+        with pipe:
+            while chunk := os.read(pipe.fileno(), 65536):
+                self._output = (self._output + chunk)[-_KEPT_BYTES:]
 
 
 def module_command(module: str, *arguments: str) -> list[str]:

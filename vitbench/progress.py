@@ -1,6 +1,7 @@
 """What is seen while a run goes on: live lines on a terminal, one line a finished cell anywhere else."""
 
 from collections import Counter
+from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol, Self
 
 from rich.console import Console
@@ -27,8 +28,16 @@ class Display(Protocol):
 
 def display(console: Console, cells: int) -> Display:
     """What suits the console."""
-    movable = console.is_terminal and not console.is_dumb_terminal
-    return Live(console, cells) if movable else Lines(console, cells)
+    return Live(console, cells) if _redraws(console) else Lines(console, cells)
+
+
+def waiting(console: Console, text: str) -> AbstractContextManager[object]:
+    """Says what is waited for, where that can be wiped out again."""
+    return console.status(text) if _redraws(console) else nullcontext()
+
+
+def _redraws(console: Console) -> bool:
+    return console.is_terminal and not console.is_dumb_terminal
 
 
 class Lines:
@@ -56,7 +65,7 @@ class Live:
     def __init__(self, console: Console, cells: int) -> None:
         self._console = console
         columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-        self._progress = Progress(*columns, console=console, transient=True)
+        self._progress = Progress(*columns, console=console, transient=True, refresh_per_second=2)
         self._total = self._progress.add_task(f"0 of {cells} cells", total=cells)
         self._cells = cells
         self._tasks: dict[str, TaskID] = {}

@@ -178,7 +178,8 @@ class ResultsWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._file.close()
+        with contextlib.suppress(OSError):  # a full disk, which write() has told of
+            self._file.close()
 
     def write(self, record: Record) -> None:
         """Append one record.

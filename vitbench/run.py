@@ -6,21 +6,23 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from vitbench import __version__
+from rich.console import Console
+
+from vitbench import __version__, preflight, report, results, summary
+from vitbench.environment import usable_cores, without_places
 from vitbench.errors import OutputUnwritable, VitbenchError
+from vitbench.executor import Finished, Recorded, execute
 from vitbench.options import Options, new_folder, parse
 from vitbench.plan import Cell, plan
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from vitbench.results import Header, ResultsWriter, Run
+from vitbench.progress import display, waiting
+from vitbench.requirement import Verdict
+from vitbench.results import Footer, Header, Outcome, ResultsWriter, Run
 
 RESULTS, REPORT = "results.jsonl", "report.html"
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
@@ -42,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"vitbench run: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print("vitbench run: interrupted before anything was recorded", file=sys.stderr)
+        print("vitbench run: interrupted", file=sys.stderr)
         return INTERRUPTED
 
 
@@ -52,55 +54,45 @@ def dry_run_text(cells: Sequence[Cell]) -> str:
 
 
 def _run(options: Options, cells: Sequence[Cell], arguments: Sequence[str]) -> int:
-    from vitbench import preflight, report, results, summary  # noqa: PLC0415  # --help and --dry-run need none of it
-
     folder = options.output or new_folder()
     _require_no_run(folder)
-    found = preflight.check(options)
-    cells = [replace(cell, name=found.names.get(cell.implementation, "")) for cell in cells]
     console = summary.console()
-    with results.ResultsWriter(_claimed(folder)) as writer:
+    with waiting(console, "looking at implementations and device"):
+        found = preflight.check(options)
+    cells = [replace(cell, name=found.names.get(cell.implementation, "")) for cell in cells]
+    with ResultsWriter(_claimed(folder)) as writer:
         writer.write(_header(options, cells, arguments, found.environment))
         finished = _execute(cells, writer, console)
     if finished < len(cells):
         console.print(_how_to_read(writer.path, finished, len(cells)), markup=False, soft_wrap=True)
         return INTERRUPTED
     run = results.read(writer.path)
-    report.write_report([run.path], folder / REPORT)
     summary.show(run, console)
+    report.write_report([run.path], folder / REPORT)
     console.print(f"\nreport: {folder / REPORT}", markup=False, soft_wrap=True)
     return exit_code(run)
 
 
-def _execute(cells: Sequence[Cell], writer: "ResultsWriter", console: "Console") -> int:
+def _execute(cells: Sequence[Cell], writer: ResultsWriter, console: Console) -> int:
     """Run the cells, and record what they give as they give it; how many came to their end before an interrupt."""
-    from vitbench.environment import usable_cores  # noqa: PLC0415
-    from vitbench.executor import Finished, Recorded, execute  # noqa: PLC0415
-    from vitbench.progress import display  # noqa: PLC0415
-    from vitbench.results import Footer  # noqa: PLC0415
-
-    started, finished, status = time.monotonic(), 0, "complete"
-    try:
-        with (
-            closing(execute(cells, beside=min(_BESIDE, usable_cores()))) as events,
-            display(console, len(cells)) as shown,
-        ):
-            for event in events:
-                if isinstance(event, Recorded):
-                    writer.write(event.record)
-                finished += isinstance(event, Finished)
-                shown.show(event)
-    except KeyboardInterrupt:
-        status = "interrupted"
+    started, finished = time.monotonic(), 0
+    with (
+        suppress(KeyboardInterrupt),
+        closing(execute(cells, beside=min(_BESIDE, usable_cores()))) as events,
+        display(console, len(cells)) as shown,
+    ):
+        for event in events:
+            if isinstance(event, Recorded):
+                writer.write(event.record)
+            finished += isinstance(event, Finished)
+            shown.show(event)
+    status = "complete" if finished == len(cells) else "interrupted"
     writer.write(Footer(finished_at=_now(), status=status, duration_s=time.monotonic() - started))
     return finished
 
 
-def exit_code(run: "Run") -> int:
+def exit_code(run: Run) -> int:
     """0 for a run that found something out, whatever it is; 3 if vitbench failed; 4 if every adapter is broken."""
-    from vitbench.requirement import Verdict  # noqa: PLC0415
-    from vitbench.results import Outcome  # noqa: PLC0415
-
     verdicts = {record.verdict for record in run.verdicts}
     if Verdict.HARNESS_ERROR in verdicts:
         return 3
@@ -110,10 +102,7 @@ def exit_code(run: "Run") -> int:
 
 def _header(
     options: Options, cells: Sequence[Cell], arguments: Sequence[str], environment: Mapping[str, Any]
-) -> "Header":
-    from vitbench.environment import without_places  # noqa: PLC0415
-    from vitbench.results import Header  # noqa: PLC0415
-
+) -> Header:
     return Header(
         vitbench_version=__version__,
         started_at=_now(),
@@ -146,9 +135,9 @@ def _claimed(folder: Path) -> Path:
     return file
 
 
-def _how_to_read(results: Path, finished: int, planned: int) -> str:
-    report = shlex.join(["python", "-m", "vitbench.report", str(results), "-o", str(results.with_name(REPORT))])
-    return f"interrupted: {finished} of {planned} cells are finished and kept in {results}; to read them: {report}"
+def _how_to_read(kept: Path, finished: int, planned: int) -> str:
+    command = shlex.join(["python", "-m", "vitbench.report", str(kept), "-o", str(kept.with_name(REPORT))])
+    return f"interrupted: {finished} of {planned} cells are finished and kept in {kept}; to read them: {command}"
 
 
 def _now() -> str:

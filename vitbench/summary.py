@@ -15,6 +15,7 @@ from vitbench.results import MeasurementRecord, Outcome, RequirementRecord, Run,
 
 _WIDTH_OF_LOGS = 120
 _WIDTH_OF_TABLES = 80  # below this, lines
+_WHOLE = ("Verdict", "Model", "images/s")  # columns that are never broken
 _FAILURES_SHOWN = 4
 _STYLES = {Verdict.CONFORMS: "bold green", Verdict.INCOMPLETE: "bold yellow", Verdict.HARNESS_ERROR: "bold magenta"}
 
@@ -31,13 +32,17 @@ def show(run: Run, console: Console) -> None:
     """Print the verdicts and the figures of a run."""
     narrow = console.width < _WIDTH_OF_TABLES
     if run.verdicts:
+        place = {cell: i for i, cell in enumerate(run.header.planned)}
+        verdicts = sorted(run.verdicts, key=lambda record: place.get(record.cell, len(place)))
         _heading("Conformance", console)
-        (_verdict_lines if narrow else _verdict_table)(run.verdicts, console)
-        _failures(run, console)
+        (_verdict_lines if narrow else _verdict_table)(verdicts, console)
+        _failures(verdicts, run.requirements, console)
+        _reasons(verdicts, console)
     if run.measurements:
         ranked = sorted(run.measurements, key=_rank)
         _heading("Measurements", console)
         (_measurement_lines if narrow else _measurement_table)(ranked, console)
+        _reasons(ranked, console)
 
 
 def _heading(text: str, console: Console) -> None:
@@ -48,25 +53,26 @@ def _heading(text: str, console: Console) -> None:
 def _verdict_table(verdicts: Sequence[VerdictRecord], console: Console) -> None:
     table = _table("Implementation", "Verdict", "MUST", "SHOULD")
     for record in verdicts:
-        must, should = ("–", "–") if _unjudged(record) else (str(record.must), str(record.should))
-        table.add_row(Text(_who(record)), _verdict(record), must, should)
-        if record.reason:
-            table.add_row("", Text(record.reason, style="dim"))
+        table.add_row(Text(_who(record)), _verdict(record), *_tallies(record))
     console.print(table)
 
 
 def _verdict_lines(verdicts: Sequence[VerdictRecord], console: Console) -> None:
     for record in verdicts:
+        must, should = _tallies(record)
         console.print(Text.assemble(_who(record), ": ", _verdict(record)))
-        tallies = [] if _unjudged(record) else [f"MUST {record.must}", f"SHOULD {record.should}"]
-        for line in filter(None, [*tallies, record.reason]):
-            console.print(Padding(Text(line), (0, 0, 0, 2)))
+        console.print(Padding(Text(f"MUST {must}\nSHOULD {should}"), (0, 0, 0, 2)))
 
 
-def _failures(run: Run, console: Console) -> None:
+def _tallies(record: VerdictRecord) -> tuple[str, str]:
+    broken = record.verdict == Verdict.ADAPTER_BROKEN
+    return (units.MISSING, units.MISSING) if broken else (str(record.must), str(record.should))
+
+
+def _failures(verdicts: Sequence[VerdictRecord], requirements: Sequence[RequirementRecord], console: Console) -> None:
     """Which MUSTs each implementation misses; why stands in the report."""
-    for record in run.verdicts:
-        failed = [r.id for r in run.requirements if r.cell == record.cell and _is_missed(r)]
+    for record in verdicts:
+        failed = [r.id for r in requirements if r.cell == record.cell and _is_missed(r)]
         if failed:
             more = f" and {len(failed) - _FAILURES_SHOWN} more" if len(failed) > _FAILURES_SHOWN else ""
             shown = ", ".join(failed[:_FAILURES_SHOWN])
@@ -79,16 +85,15 @@ def _is_missed(record: RequirementRecord) -> bool:
 
 def _measurement_table(records: Sequence[MeasurementRecord], console: Console) -> None:
     table = _table("Model", "Batch", "Implementation", "images/s", "Latency (95 % interval)", "Note")
-    for name in ("Batch", "images/s"):
-        next(column for column in table.columns if column.header == name).justify = "right"
+    for right in (1, 3):
+        table.columns[right].justify = "right"
     for record in records:
-        interval = units.seconds_interval(record.latency_low_s, record.latency_high_s)
         table.add_row(
             Text(record.model),
             str(record.batch),
             Text(record.implementation),
             units.number(record.throughput_images_per_s),
-            "–" if record.latency_s is None else f"{units.seconds(record.latency_s)} ({interval})",
+            _latency(record),
             Text(_note(record), style="dim"),
         )
     console.print(table)
@@ -96,13 +101,28 @@ def _measurement_table(records: Sequence[MeasurementRecord], console: Console) -
 
 def _measurement_lines(records: Sequence[MeasurementRecord], console: Console) -> None:
     for record in records:
-        console.print(Text(f"{record.model} batch {record.batch} {record.implementation}: {result_text(record)}"))
+        figure = record.outcome if record.reason else result_text(record)
+        console.print(Text(f"{record.model} batch {record.batch} {record.implementation}: {figure}"))
+
+
+def _latency(record: MeasurementRecord) -> str:
+    if record.latency_s is None:
+        return units.MISSING
+    interval = units.seconds_interval(record.latency_low_s, record.latency_high_s)
+    return f"{units.seconds(record.latency_s)} ({interval})"
+
+
+def _reasons(records: Sequence[VerdictRecord] | Sequence[MeasurementRecord], console: Console) -> None:
+    """Why there is no better result; below the tables, since such texts are long."""
+    reasons = [f"{record.implementation}: {record.reason}" for record in records if record.reason]
+    for line in dict.fromkeys(reasons):
+        console.print(Text(line, style="dim"))
 
 
 def _table(*headers: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
     for header in headers:
-        table.add_column(header, overflow="fold")
+        table.add_column(header, overflow="fold", no_wrap=header in _WHOLE)
     return table
 
 
@@ -114,10 +134,6 @@ def _verdict(record: VerdictRecord) -> Text:
     return Text(record.verdict, style=_STYLES.get(record.verdict, "bold red"))
 
 
-def _unjudged(record: VerdictRecord) -> bool:
-    return record.verdict == Verdict.ADAPTER_BROKEN
-
-
 def _rank(record: MeasurementRecord) -> tuple[str, int, float]:
     """Model and batch together, the fastest first, those without a figure last."""
     return record.model, record.batch, -(record.throughput_images_per_s or 0.0)
@@ -125,5 +141,5 @@ def _rank(record: MeasurementRecord) -> tuple[str, int, float]:
 
 def _note(record: MeasurementRecord) -> str:
     if record.outcome != Outcome.MEASURED:
-        return f"{record.outcome}: {record.reason}"
+        return str(record.outcome)
     return "" if record.converged else "not converged"

@@ -30,13 +30,14 @@ def plan(options: Options) -> Iterator[Cell]:
 
 
 def run(cell: Cell, results: Path) -> int:
-    """Run the suite as a user would, but for the user's own pytest settings and plugins."""
+    """Run the suite as a user would, but without the pytest settings and plugins of wherever this is."""
     import pytest  # noqa: PLC0415
 
     with tempfile.TemporaryDirectory() as folder:
         settings = Path(folder, "pytest.ini")
         settings.write_text("[pytest]\n", encoding="utf-8")
         os.environ.pop("PYTEST_ADDOPTS", None)
+        os.environ |= {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "HYPOTHESIS_STORAGE_DIRECTORY": folder}
         return int(pytest.main([f"--config-file={settings}", f"--rootdir={folder}", *_arguments(cell, results)]))
 
 
@@ -50,7 +51,8 @@ def _arguments(cell: Cell, results: Path) -> list[str]:
         "--results-cell": cell.key,
     }
     chosen = [f"{name}={value}" for name, value in options.items()]
-    return ["--pyargs", "vitbench.suites.conformance", "-p", "no:cacheprovider", "--quiet", *chosen]
+    plugins = ["-p", "vitbench.plugin", "-p", "no:cacheprovider"]
+    return ["--pyargs", "vitbench.suites.conformance", *plugins, "--quiet", *chosen]
 
 
 def lost(cell: Cell, ending: Ending) -> VerdictRecord:

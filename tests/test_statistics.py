@@ -1,0 +1,62 @@
+"""Intervals from order statistics: computed by hand, and their coverage by simulation."""
+
+from math import exp, sqrt
+from random import Random
+
+import pytest
+
+from vitbench.statistics import Interval, median, median_interval
+
+
+@pytest.mark.parametrize(
+    ("n", "low", "high"),
+    [
+        (6, 1, 6),  # 1 - 2·(1/64) = 0.969
+        (9, 2, 8),  # 1 - 2·(1 + 9)/512 = 0.961; one rank further in it is 0.820
+        (10, 2, 9),  # 1 - 2·(1 + 10)/1024 = 0.979
+        (20, 6, 15),  # tables: 0.959
+        (100, 40, 61),  # tables: 0.965
+    ],
+)
+def test_the_interval_is_made_of_the_ranks_that_tables_give(n: int, low: int, high: int) -> None:
+    samples = [float(rank) for rank in range(1, n + 1)]
+    Random(n).shuffle(samples)
+    assert median_interval(samples) == Interval(low, high)
+
+
+@pytest.mark.parametrize("n", range(6))
+def test_five_samples_give_no_interval(n: int) -> None:
+    assert median_interval([1.0] * n) is None
+
+
+def test_five_samples_give_one_at_a_lower_confidence() -> None:
+    assert median_interval([3.0, 1.0, 2.0, 5.0, 4.0], confidence=0.9) == Interval(1.0, 5.0)
+
+
+def test_many_samples_agree_with_the_normal_approximation() -> None:
+    n = 10_000
+    interval = median_interval([float(rank) for rank in range(1, n + 1)])
+    assert interval is not None
+    assert interval.low == pytest.approx((n - 1.96 * sqrt(n)) / 2, abs=1.5)
+    assert interval.high == n + 1 - interval.low
+
+
+def test_it_covers_the_median_of_skewed_data_as_often_as_it_says() -> None:
+    random, runs, n = Random(0), 4000, 25  # ranks 8 and 18: exactly 0.957
+    covered = 0
+    for _ in range(runs):
+        interval = median_interval([exp(random.gauss(0, 1)) for _ in range(n)])
+        assert interval is not None
+        covered += interval.low <= 1.0 <= interval.high
+    assert covered / runs == pytest.approx(0.957, abs=0.012)
+
+
+def test_an_outlier_does_not_move_it() -> None:
+    quiet = [1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.7, 1.8, 1.9]
+    assert median_interval([*quiet[:-1], 1000.0]) == median_interval(quiet)
+    assert median([*quiet[:-1], 1000.0]) == median(quiet)
+
+
+def test_the_relative_width_compares_with_a_centre() -> None:
+    assert Interval(9.0, 11.0).relative_width(10.0) == pytest.approx(0.2)
+    assert Interval(0.0, 0.0).relative_width(0.0) == float("inf")

@@ -1,0 +1,126 @@
+"""What is printed of a run while it goes on and at its end, on consoles of several widths."""
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from vitbench import progress, summary
+from vitbench.executor import Finished, Recorded, Started
+from vitbench.measurement import record
+from vitbench.plan import Cell
+from vitbench.requirement import Tally, Verdict
+from vitbench.results import Header, MeasurementRecord, Outcome, Run, VerdictRecord
+
+JUDGING = Cell(suite="conformance", implementation="timm")
+MEASURING = Cell(suite="throughput", implementation="timm", model="Ti/16@64", batch=8)
+MEASURED = record(
+    MEASURING,
+    Outcome.MEASURED,
+    throughput_images_per_s=456.7,
+    latency_s=0.0175,
+    latency_low_s=0.0173,
+    latency_high_s=0.0179,
+    converged=True,
+)
+CRASHED = record(
+    replace(MEASURING, implementation="mine"), Outcome.CRASHED, reason="killed by SIGSEGV; last: [/red] oh"
+)
+VERDICT = VerdictRecord(
+    cell=JUDGING.key,
+    implementation="timm",
+    version="1.0.31",
+    verdict=Verdict.DOES_NOT_CONFORM,
+    must=Tally(total=48, passed=42, failed=6, not_offered=0, errors=0),
+    should=Tally(total=7, passed=6, failed=0, not_offered=1, errors=0),
+    may=Tally(total=2, passed=2, failed=0, not_offered=0, errors=0),
+    conventions={},
+    reason="",
+    duration_s=1.0,
+)
+BROKEN = replace(
+    VERDICT, cell="other", implementation="mine", version="", verdict=Verdict.ADAPTER_BROKEN, reason="no build"
+)
+
+
+def run_of(verdicts: list[VerdictRecord], measurements: list[MeasurementRecord]) -> Run:
+    header = Header(
+        vitbench_version="0.1",
+        started_at="",
+        command=[],
+        preset="quick",
+        seed=0,
+        environment={},
+        planned=[VERDICT.cell, BROKEN.cell],
+    )
+    return Run(Path("r.jsonl"), header, [], verdicts, measurements, footer=None)
+
+
+def shown(width: int, run: Run) -> list[str]:
+    console = Console(file=io.StringIO(), width=width)
+    summary.show(run, console)
+    return [line.rstrip() for line in console.file.getvalue().splitlines()]  # type: ignore[attr-defined]
+
+
+def test_a_wide_console_gets_tables_in_the_order_of_the_plan() -> None:
+    assert shown(100, run_of([BROKEN, VERDICT], [CRASHED, MEASURED])) == [
+        "",
+        "Conformance",
+        "Implementation  Verdict           MUST                    SHOULD",
+        "timm 1.0.31     DOES NOT CONFORM  42/48 passed, 6 failed  6/7 passed, 1 not offered",
+        "mine            ADAPTER BROKEN    –                       –",
+        "mine: no build",
+        "",
+        "Measurements",
+        "Model     Batch  Implementation  images/s  Latency (95 % interval)   Note",
+        "Ti/16@64      8  timm                 457  17.5 ms (17.3 – 17.9 ms)",
+        "Ti/16@64      8  mine                   –  –                         crashed",
+        "mine: killed by SIGSEGV; last: [/red] oh",
+    ]
+
+
+@pytest.mark.parametrize("width", [20, 40, 79])
+def test_a_narrow_console_gets_lines_that_fit(width: int) -> None:
+    lines = shown(width, run_of([VERDICT, BROKEN], [MEASURED, CRASHED]))
+    assert max(map(len, lines)) <= width
+    assert "timm 1.0.31: DOES NOT CONFORM" in " ".join(lines).replace("  ", " ")
+
+
+def test_a_slow_sampling_is_said_to_have_not_converged() -> None:
+    assert "not converged" in "\n".join(shown(100, run_of([], [replace(MEASURED, converged=False)])))
+
+
+def test_a_log_has_one_line_for_each_cell_that_is_finished() -> None:
+    console = Console(file=io.StringIO(), width=40)
+    with progress.display(console, cells=2) as display:
+        for event in (Started(JUDGING), Recorded(JUDGING, VERDICT), Finished(JUDGING, VERDICT, 12.3)):
+            display.show(event)
+        display.show(Finished(MEASURING, CRASHED, 75.0))
+    assert console.file.getvalue().splitlines() == [  # type: ignore[attr-defined]
+        "[1/2] conformance timm: DOES NOT CONFORM, MUST 42/48 passed, 6 failed (12.3 s)",
+        "[2/2] throughput timm Ti/16@64 batch 8: crashed: killed by SIGSEGV; last: [/red] oh (1 min 15 s)",
+    ]
+
+
+def test_a_terminal_shows_what_runs_and_keeps_what_is_finished() -> None:
+    console = Console(file=io.StringIO(), width=100, highlight=False, force_terminal=True, _environ={"TERM": "xterm"})
+    with progress.display(console, cells=1) as display:
+        for event in (Started(JUDGING), Recorded(JUDGING, VERDICT), Finished(JUDGING, VERDICT, 12.3)):
+            display.show(event)
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "conformance timm: DOES NOT CONFORM, MUST 42/48 passed, 6 failed (12.3 s)" in text
+    assert "1 of 1 cells" in text
+
+
+def test_a_terminal_that_cannot_move_its_cursor_gets_lines() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, _environ={"TERM": "dumb"})
+    assert isinstance(progress.display(console, cells=1), progress.Lines)
+
+
+def test_a_log_is_wide_and_obeys_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    assert summary.console().width == 120
+    monkeypatch.setenv("COLUMNS", "50")
+    assert summary.console().width == 50
