@@ -1,7 +1,6 @@
 """Faults injected into cells: what becomes of one is recorded, and the others run as if nothing had been."""
 
 import json
-import os
 import signal
 import subprocess
 import sys

@@ -216,7 +216,13 @@ def test_a_folder_that_holds_a_run_is_refused(tmp_path: Path, capsys: pytest.Cap
     ],
 )
 def test_a_broken_adapter_named_by_impl_is_refused_before_anything_runs(
-    file: str, text: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    file: str,
+    text: str,
+    said: str,
+    *,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path(file).write_text(text)

@@ -14,9 +14,7 @@ class ImagePool:
     Shapes: each batch (B, C, H, W).
     """
 
-    def __init__(  # noqa: PLR0913  # the axes of a cell, as they are
-        self, config: ViTConfig, batch: int, *, size: int, seed: int, device: str, dtype: torch.dtype
-    ) -> None:
+    def __init__(self, config: ViTConfig, batch: int, *, size: int, seed: int, device: str, dtype: torch.dtype) -> None:
         generator = torch.Generator().manual_seed(seed)
         shape = (batch, config.channels, *config.image_size)
         self.batches: list[Tensor] = [torch.randn(shape, generator=generator).to(device, dtype) for _ in range(size)]

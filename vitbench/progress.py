@@ -53,6 +53,7 @@ class Lines:
         pass
 
     def show(self, event: Event) -> None:
+        """Print a cell that is finished."""
         if isinstance(event, Finished):
             self._finished += 1
             line = f"[{self._finished}/{self._cells}] {finished_line(event)}"
@@ -79,6 +80,7 @@ class Live:
         self._progress.stop()
 
     def show(self, event: Event) -> None:
+        """Redraw what the event changes."""
         key = event.cell.key
         if isinstance(event, Started):
             self._tasks[key] = self._progress.add_task(escape(title(event.cell)), total=None)

@@ -177,7 +177,9 @@ class ResultsWriter:
             ) from error
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         with contextlib.suppress(OSError):  # a full disk, which write() has told of
             self._file.close()
 
@@ -239,7 +241,8 @@ def read(path: Path) -> Run:
         raise ResultsUnreadable(f"{path} is no vitbench results file: it has no header line (vitbench.run writes one)")
     if header.schema_version > SCHEMA_VERSION:
         raise ResultsUnreadable(
-            f"{path} has schema version {header.schema_version}, this vitbench reads up to {SCHEMA_VERSION}; upgrade vitbench"
+            f"{path} has schema version {header.schema_version}, "
+            f"this vitbench reads up to {SCHEMA_VERSION}; upgrade vitbench"
         )
     return Run(
         path=path,

@@ -67,9 +67,11 @@ class CpuClock:
         self._now_ns = now_ns
 
     def now_s(self) -> float:
+        """The counter, in seconds."""
         return self._now_ns() * 1e-9
 
     def time(self, launch: Launch, count: int) -> list[float]:
+        """Seconds from each launch to its return."""
         now_ns, taken_ns = self._now_ns, []
         for _ in range(count):
             start = now_ns()
@@ -91,10 +93,12 @@ class CudaClock:
         self._cuda = torch.cuda if cuda is None else cuda
 
     def now_s(self) -> float:
+        """The host's counter, once the device has nothing left to do."""
         self._cuda.synchronize(self._device)
         return time.perf_counter()
 
     def time(self, launch: Launch, count: int) -> list[float]:
+        """Seconds that the device took from each launch's first work to its last."""
         with self._cuda.device(self._device):
             pairs = [self._pair() for _ in range(count)]
             for start, end in pairs:

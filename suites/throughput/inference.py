@@ -7,8 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from vitbench.reference.cost import multiply_accumulates
-from vitbench.reference.parameters import exercised_weights
 
 from vitbench.adapter import Model, NotSupported
 from vitbench.candidate import Candidate, as_tensor
@@ -19,6 +17,8 @@ from vitbench.layout import MemoryLayout
 from vitbench.measurement import figures, record
 from vitbench.models import model_config
 from vitbench.plan import Cell
+from vitbench.reference.cost import multiply_accumulates
+from vitbench.reference.parameters import exercised_weights
 from vitbench.registry import resolve
 from vitbench.results import MeasurementRecord, Outcome
 from vitbench.timer import Clock, Effort, clock_for, sample
