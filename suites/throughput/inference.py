@@ -51,6 +51,8 @@ def measure(cell: Cell) -> MeasurementRecord:
     images = ImagePool(config, cell.batch, size=_POOL_SIZE, seed=cell.seed, device=cell.device, dtype=dtype)
     layout = MemoryLayout(model, images.batches, cell.seed)
     renew = layout.draw if cell.device == "cpu" and layout.movable else None
+    if cell.device != "cpu":
+        _compute_float32_as_such()
 
     # timed callable
     forward = _forward(candidate, model, images)
@@ -92,6 +94,12 @@ def _load(candidate: Candidate, model: Model, weights: Mapping[str, Tensor]) -> 
     """The same random weights for every implementation that takes them: zeros, as of a fresh head, run faster."""
     with contextlib.suppress(NotSupported):
         candidate.call("load", model, weights)
+
+
+def _compute_float32_as_such() -> None:
+    """No TF32 in a cell that is called float32: torch's own default has it on for convolutions, off for products."""
+    torch.backends.cuda.matmul.fp32_precision = "ieee"
+    torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]  # made by torch at run time
 
 
 def _timed(work: Callable[[], Any], clock: Clock) -> tuple[Any, float]:
