@@ -151,9 +151,7 @@ def _require_positive(name: str, value: object) -> None:
 def _require_choice(owner: object, name: str, choices: object) -> None:
     value, known = getattr(owner, name), get_args(choices)
     if value not in known:
-        raise ConfigurationError(
-            f"{name} must be one of {', '.join(known)}, got {value!r} ({type(owner).__name__})"
-        )
+        raise ConfigurationError(f"{name} must be one of {', '.join(known)}, got {value!r} ({type(owner).__name__})")
 
 
 def _nearest_divisor(whole: int, near: int) -> int:

@@ -162,7 +162,7 @@ def merge_heads(x: Tensor) -> Tensor:
 
 
 def mlp(z: Tensor, weights: Weights, config: ViTConfig, conventions: Conventions, mode: Mode) -> Tensor:
-    """"Two layers with a GELU non-linearity", each followed by dropout. (B, N+1, D) -> (B, N+1, D)."""
+    """Section 3.1: "two layers with a GELU non-linearity", each followed by dropout. (B, N+1, D) -> (B, N+1, D)."""
     hidden = ACTIVATIONS[conventions.activation](linear(z, within(weights, "fc1")))  # (B, N+1, M)
     return linear(dropout(hidden, config.dropout, mode), within(weights, "fc2"))
 

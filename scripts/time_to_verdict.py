@@ -46,10 +46,21 @@ def judge(name: str, preset: str) -> tuple[float, list[RequirementRecord]]:
     """One whole pytest process: seconds of wall clock, and its records."""
     with tempfile.TemporaryDirectory() as folder:
         results = Path(folder, "run.jsonl")
-        command = [sys.executable, "-m", "pytest", "--pyargs", "vitbench.suites.conformance", "-q", "-p", "no:cacheprovider"]
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "--pyargs",
+            "vitbench.suites.conformance",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+        ]
         command += ["--impl", name, "--preset", preset, "--results", str(results)]
         start = time.perf_counter()
-        done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        done = subprocess.run(
+            command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+        )
         seconds = time.perf_counter() - start
         if not results.is_file():
             raise SystemExit(f"{name}: no results\n{done.stdout}")

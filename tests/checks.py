@@ -5,8 +5,8 @@ import pkgutil
 from collections.abc import Callable
 
 import vitbench.suites.conformance as suite
-from vitbench.check import Judgement, configured, judge, requirement_of
 from vitbench.candidate import Candidate
+from vitbench.check import Judgement, configured, judge, requirement_of
 
 
 def checks() -> dict[str, Callable[..., None]]:

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-
 from checks import CHECKS, judged
+
 from vitbench.adapters.reference import ReferenceAdapter
 from vitbench.candidate import Candidate
 from vitbench.deviations import BANK, DeviantAdapter
@@ -19,7 +19,9 @@ CONVENTIONS = {
     "timm's": Conventions(position_resize="bicubic_antialias", head_init="random"),
     "torchvision's": Conventions(position_resize="bicubic_corners"),
     "big_vision's": Conventions(activation="gelu_tanh", class_token_has_position=False, head_activation="tanh"),
-    "CLIP's": Conventions(layer_norm_eps=1e-5, activation="quick_gelu", position_resize="bilinear", head_activation="gelu"),
+    "CLIP's": Conventions(
+        layer_norm_eps=1e-5, activation="quick_gelu", position_resize="bilinear", head_activation="gelu"
+    ),
 }
 
 

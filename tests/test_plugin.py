@@ -9,7 +9,7 @@ from vitbench.results import read
 
 SUITE = ("--pyargs", "vitbench.suites.conformance")
 
-ADAPTER = '''
+ADAPTER = """
 import torch
 from vitbench.adapter import Adapter, Conventions, NotSupported
 from vitbench.reference.vit import ViT
@@ -24,7 +24,7 @@ class Mine(Adapter):
 
     def load(self, model, state):
         model.load_state_dict(state)
-'''
+"""
 
 
 def run(pytester: pytest.Pytester, *options: str, apart: bool = False) -> pytest.RunResult:
@@ -118,9 +118,18 @@ def test_a_block_hook_of_the_wrong_length_fails(pytester: pytest.Pytester) -> No
 @pytest.mark.parametrize(
     ("extra", "message"),
     [
-        ("\n    def build(self, config):\n        raise RuntimeError('no such size')\n", "*build() raised RuntimeError: no such size*"),
-        ("\n    def logits(self, model, images):\n        return model(images)[:, :1]\n", "*returned shape (2, 1), expected (B, K) = (2, 5)*"),
-        ("\n    def logits(self, model, images):\n        return 'cat'\n", "*logits() returned a str, expected a tensor*"),
+        (
+            "\n    def build(self, config):\n        raise RuntimeError('no such size')\n",
+            "*build() raised RuntimeError: no such size*",
+        ),
+        (
+            "\n    def logits(self, model, images):\n        return model(images)[:, :1]\n",
+            "*returned shape (2, 1), expected (B, K) = (2, 5)*",
+        ),
+        (
+            "\n    def logits(self, model, images):\n        return 'cat'\n",
+            "*logits() returned a str, expected a tensor*",
+        ),
         (
             "\n    def logits(self, model, images):\n        return model(images) + torch.rand(())\n",
             "*differ between two calls*evaluation mode*",
@@ -174,7 +183,17 @@ def test_the_same_seed_judges_the_same_examples(pytester: pytest.Pytester) -> No
 
 
 def test_a_cell_of_a_larger_run_writes_bare_records(pytester: pytest.Pytester) -> None:
-    run(pytester, "--impl", "reference", "-k", "VIT-PATCH-COUNT", "--results", "cell.jsonl", "--results-cell", "some cell")
+    run(
+        pytester,
+        "--impl",
+        "reference",
+        "-k",
+        "VIT-PATCH-COUNT",
+        "--results",
+        "cell.jsonl",
+        "--results-cell",
+        "some cell",
+    )
     lines = [json.loads(line) for line in Path("cell.jsonl").read_text().splitlines()]
     assert [(line["kind"], line["cell"]) for line in lines] == [("requirement", "some cell")]
 

@@ -249,7 +249,9 @@ class Trial:
         """The canonical parameters that the model holds now."""
         exported = self.candidate.call("export", self.model)
         if not isinstance(exported, Mapping):
-            raise RequirementFailed(f"export() returned a {type(exported).__name__}, expected a mapping of names to tensors")
+            raise RequirementFailed(
+                f"export() returned a {type(exported).__name__}, expected a mapping of names to tensors"
+            )
         return {name: as_tensor(value, f"export()[{name!r}]") for name, value in exported.items()}
 
     def _tensor(self, hook: str, images: Tensor | None) -> Tensor:
@@ -258,9 +260,13 @@ class Trial:
     def _tensors(self, hook: str, images: Tensor | None) -> list[Tensor]:
         result = self._asked(hook, images)
         if isinstance(result, Tensor) or not isinstance(result, Sequence):
-            raise RequirementFailed(f"{hook}() returned a {type(result).__name__}, expected one tensor per block in a list")
+            raise RequirementFailed(
+                f"{hook}() returned a {type(result).__name__}, expected one tensor per block in a list"
+            )
         if len(result) != self.config.depth:
-            raise RequirementFailed(f"{hook}() returned {len(result)} tensors, expected one per block: {self.config.depth}")
+            raise RequirementFailed(
+                f"{hook}() returned {len(result)} tensors, expected one per block: {self.config.depth}"
+            )
         return [as_tensor(value, f"{hook}()[{i}]") for i, value in enumerate(result)]
 
     def _asked(self, hook: str, images: Tensor | None) -> Any:
@@ -280,7 +286,7 @@ def as_tensor(value: Any, what: str) -> Tensor:
     if isinstance(value, Tensor):
         return value.detach().cpu()
     if hasattr(value, "__dlpack__"):
-        return torch.from_dlpack(value).cpu()
+        return torch.utils.dlpack.from_dlpack(value).cpu()
     if hasattr(value, "__array__"):
         import numpy as np  # noqa: PLC0415  # only foreign frameworks need it
 

@@ -54,7 +54,9 @@ class Case:
     def __str__(self) -> str:
         c = self.config
         extras = "".join(
-            f", {name} {value}" for name, value in (("head", c.head), ("pool", c.pool)) if value not in ("linear", "class_token")
+            f", {name} {value}"
+            for name, value in (("head", c.head), ("pool", c.pool))
+            if value not in ("linear", "class_token")
         )
         return (
             f"image {_by(c.image_size)}, patch {_by(c.patch_size)}, channels {c.channels}, width {c.width}, "

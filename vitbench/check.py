@@ -59,7 +59,9 @@ def requirement(requirement_id: str) -> Callable[[Check], Check]:
     the candidate's reach, and one in which it asserts nothing is an error of the harness.
     """
     if requirement_id not in REQUIREMENTS:
-        raise HarnessError(f"check of an undeclared requirement {requirement_id!r}; declare it in vitbench/specification/")
+        raise HarnessError(
+            f"check of an undeclared requirement {requirement_id!r}; declare it in vitbench/specification/"
+        )
 
     def declare(body: Check) -> Check:
         return _drawn(_observed(body), getattr(body, "strategies", {}), REQUIREMENTS[requirement_id])
@@ -70,7 +72,7 @@ def requirement(requirement_id: str) -> Callable[[Check], Check]:
 def _drawn(body: Check, strategies: Mapping[str, SearchStrategy[Any]], declared: Requirement) -> Check:
     check: Any = hypothesis.given(**strategies)(body) if strategies else body
     check.requirement, check.body, check.strategies = declared, body, strategies
-    return check  # type: ignore[no-any-return]
+    return check
 
 
 def requirement_of(function: object) -> Requirement | None:
@@ -84,7 +86,7 @@ def configured(check: Callable[..., None], preset: str, seed: int) -> Callable[.
     parts: Any = check
     fresh = _drawn(parts.body, parts.strategies, parts.requirement)
     if not parts.strategies:
-        return fresh  # type: ignore[no-any-return]
+        return fresh
     chosen = settings(
         max_examples=EXAMPLES[preset],
         deadline=None,
@@ -94,10 +96,12 @@ def configured(check: Callable[..., None], preset: str, seed: int) -> Callable[.
         suppress_health_check=list(HealthCheck),
         print_blob=False,
     )
-    return hypothesis.seed(seed)(chosen(fresh))  # type: ignore[no-any-return]
+    return hypothesis.seed(seed)(chosen(fresh))
 
 
-def judge(check: Callable[..., None], candidate: Candidate, clock: Callable[[], float] = time.perf_counter) -> Judgement:
+def judge(
+    check: Callable[..., None], candidate: Candidate, clock: Callable[[], float] = time.perf_counter
+) -> Judgement:
     """Run a configured check for a candidate, and say how it went."""
     declared = requirement_of(check)
     if declared is None:
@@ -116,20 +120,21 @@ def classify(error: BaseException | None, evidence: Evidence) -> tuple[Status, s
     """Status and reason from what a check raised, or did not raise."""
     match error:
         case None if evidence.examples:
-            return Status.PASSED, "; ".join(evidence.notes)
+            found = Status.PASSED, "; ".join(evidence.notes)
         case None if evidence.unsupported:
-            return Status.NOT_OFFERED, evidence.unsupported_reason
+            found = Status.NOT_OFFERED, evidence.unsupported_reason
         case None:
-            return Status.ERROR, "the check ran no example"
+            found = Status.ERROR, "the check ran no example"
         case NotSupported():
-            return Status.NOT_OFFERED, str(error)
+            found = Status.NOT_OFFERED, str(error)
         case RequirementFailed():
-            return Status.FAILED, str(error)
+            found = Status.FAILED, str(error)
         case Flaky():
             causes = "; ".join(f"{type(cause).__name__}: {cause}" for cause in getattr(error, "exceptions", ()))
-            return Status.FAILED, f"fails in one run of an example and passes in another: {causes or error}"
+            found = Status.FAILED, f"fails in one run of an example and passes in another: {causes or error}"
         case _:
-            return Status.ERROR, f"{type(error).__name__}: {error}"
+            found = Status.ERROR, f"{type(error).__name__}: {error}"
+    return found
 
 
 def _observed(inner: Check) -> Check:
@@ -155,7 +160,9 @@ def _observed(inner: Check) -> Check:
             raise
         evidence.examples += 1
         if not evidence.assertions:
-            raise HarnessError(f"the check asserted nothing for {example or 'its only example'}; it could not have failed")
+            raise HarnessError(
+                f"the check asserted nothing for {example or 'its only example'}; it could not have failed"
+            )
 
     return run_example  # type: ignore[return-value]
 

@@ -32,7 +32,9 @@ class Isolation:
         self._random_state = torch.get_rng_state()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         for name, (read, restore) in _SETTINGS.items():
             if read() != self._before[name]:
                 self.changes.append(name)

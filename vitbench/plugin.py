@@ -6,7 +6,7 @@ heavy, until a requirement's check is collected.
 
 from collections.abc import Generator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import pytest
 
@@ -36,7 +36,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="quick",
         help="on how many configurations each requirement is tried (default: quick)",
     )
-    group.addoption("--seed", type=int, default=0, metavar="N", help="draws configurations, weights, images (default: 0)")
+    group.addoption(
+        "--seed", type=int, default=0, metavar="N", help="draws configurations, weights, images (default: 0)"
+    )
     group.addoption("--results", metavar="FILE", help="write the records as JSON Lines, for vitbench.report")
     group.addoption("--results-cell", metavar="KEY", help="write bare records under this key, as part of a larger run")
 
@@ -161,7 +163,11 @@ class ConformanceChecks:
         """The verdict decides the exit code; an interrupted run or a selection has none."""
         if self.session is None or not self.runs_here or self.config.option.collectonly:
             return
-        if session.exitstatus in (pytest.ExitCode.INTERRUPTED, pytest.ExitCode.INTERNAL_ERROR, pytest.ExitCode.USAGE_ERROR):
+        if session.exitstatus in (
+            pytest.ExitCode.INTERRUPTED,
+            pytest.ExitCode.INTERNAL_ERROR,
+            pytest.ExitCode.USAGE_ERROR,
+        ):
             return
         self.verdict = self.session.finish()
         if self.verdict is not None:
@@ -202,7 +208,9 @@ class ConformanceChecks:
         option = self.config.option
         if option.impl is None:
             names = ", ".join(registered())
-            raise pytest.UsageError(f"say what to judge with --impl NAME; registered names: {names}; other forms: pytest --help")
+            raise pytest.UsageError(
+                f"say what to judge with --impl NAME; registered names: {names}; other forms: pytest --help"
+            )
         return Options(
             impl=option.impl,
             device=option.device,
@@ -213,7 +221,7 @@ class ConformanceChecks:
         )
 
 
-def _is_check(item: pytest.Item) -> bool:
+def _is_check(item: pytest.Item) -> TypeGuard[pytest.Function]:
     return isinstance(item, pytest.Function) and hasattr(item.function, "requirement")
 
 

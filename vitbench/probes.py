@@ -12,11 +12,16 @@ from vitbench.reference.positions import resize_position_embedding
 
 def one_patch_changed_each(image: Tensor, config: ViTConfig) -> Tensor:
     """N copies of an image, the n-th with its n-th patch in raster order changed. (C, H, W) -> (N, C, H, W)."""
-    (rows, columns), (patch_h, patch_w) = config.grid, config.patch_size
+    (_, columns), (patch_h, patch_w) = config.grid, config.patch_size
     copies = image.repeat(config.num_patches, 1, 1, 1)
     for n in range(config.num_patches):
         row, column = n // columns, n % columns
-        place = (n, slice(None), slice(row * patch_h, (row + 1) * patch_h), slice(column * patch_w, (column + 1) * patch_w))
+        place = (
+            n,
+            slice(None),
+            slice(row * patch_h, (row + 1) * patch_h),
+            slice(column * patch_w, (column + 1) * patch_w),
+        )
         copies[place] = copies[place] + 1 + copies[place].abs()
     return copies
 

@@ -4,6 +4,7 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -68,7 +69,9 @@ def resolve(impl: str) -> "Adapter":
     adapter = _instance(found, origin)
     for method in ("build", "load", "logits"):
         if not callable(getattr(adapter, method, None)) and not (method == "load" and hasattr(adapter, "build")):
-            raise AdapterBroken(f"adapter {impl!r} has no method {method}(); the contract asks for it (docs/adapters.md)")
+            raise AdapterBroken(
+                f"adapter {impl!r} has no method {method}(); the contract asks for it (docs/adapters.md)"
+            )
     return adapter
 
 
@@ -143,7 +146,7 @@ def _instance(found: Any, origin: str) -> "Adapter":
             f"{origin} is a {type(found).__name__} without a method build(config); "
             "an adapter subclasses vitbench.adapter.Adapter or offers its methods (docs/adapters.md)"
         )
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def _adapter_in(module: ModuleType, origin: str) -> Any:
@@ -185,20 +188,17 @@ def _import(module_name: str, impl: str) -> ModuleType:
         return importlib.import_module(module_name)
 
 
-class _importing:
+@contextmanager
+def _importing(impl: str) -> Iterator[None]:
     """Turns whatever foreign code raises into one line that names the cause."""
-
-    def __init__(self, impl: str) -> None:
-        self.impl = impl
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, Exception) and not isinstance(error, VitbenchError):
-            raise AdapterBroken(f"adapter {self.impl!r} fails to import: {_cause(error)}") from error
-        if isinstance(error, SystemExit):
-            raise AdapterBroken(f"adapter {self.impl!r} exits the process while it is imported") from error
+    try:
+        yield
+    except VitbenchError:
+        raise
+    except Exception as error:
+        raise AdapterBroken(f"adapter {impl!r} fails to import: {_cause(error)}") from error
+    except SystemExit as error:
+        raise AdapterBroken(f"adapter {impl!r} exits the process while it is imported") from error
 
 
 def _cause(error: BaseException) -> str:

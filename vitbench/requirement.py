@@ -44,7 +44,7 @@ class Verdict(StrEnum):
 
     @property
     def exit_code(self) -> int:
-        """pytest's meaning of exit codes: 0 passed, 1 failed, 3 internal error, 4 usage error."""
+        """In pytest's meaning of exit codes: 0 passed, 1 failed, 3 internal error, 4 usage error."""
         codes = {Verdict.CONFORMS: 0, Verdict.HARNESS_ERROR: 3, Verdict.ADAPTER_BROKEN: 4}
         return codes.get(self, 1)
 
@@ -95,7 +95,11 @@ class Tally:
 
     def __str__(self) -> str:
         parts = [f"{self.passed}/{self.total} passed"]
-        for count, word in ((self.failed, "failed"), (self.not_offered, "not offered"), (self.errors, "harness errors")):
+        for count, word in (
+            (self.failed, "failed"),
+            (self.not_offered, "not offered"),
+            (self.errors, "harness errors"),
+        ):
             if count:
                 parts.append(f"{count} {word}")
         missing = self.total - self.passed - self.failed - self.not_offered - self.errors

@@ -118,7 +118,9 @@ class ConformanceSession:
     def reproduce(self, requirement_id: str) -> str:
         """One command that judges a requirement again."""
         in_checkout = Path("suites/conformance").is_dir()
-        words = ["pytest", "suites/conformance"] if in_checkout else ["pytest", "--pyargs", "vitbench.suites.conformance"]
+        words = (
+            ["pytest", "suites/conformance"] if in_checkout else ["pytest", "--pyargs", "vitbench.suites.conformance"]
+        )
         words += ["-k", requirement_id, "--impl", self.options.impl]
         words += ["--preset", self.options.preset, "--seed", str(self.options.seed)]
         if self.options.device != "cpu":

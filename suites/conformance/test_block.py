@@ -1,5 +1,7 @@
 """BLOCK: the pre-norm encoder block (Eq. 2 and 3)."""
 
+from itertools import pairwise
+
 import torch
 
 from vitbench.assertions import assert_changed, assert_consistent, assert_tensor
@@ -16,7 +18,7 @@ def test_every_block_takes_part(impl: Candidate, case: Case) -> None:
     outputs = trial.block_outputs()  # L tensors, or a failure that says how many
     for i, z in enumerate(outputs):
         assert_tensor(z, (case.batch, trial.config.num_tokens, trial.config.width), torch.float64, f"z_{i + 1}")
-    for i, (before, after) in enumerate(zip(outputs, outputs[1:], strict=False)):
+    for i, (before, after) in enumerate(pairwise(outputs)):
         assert_changed(after, before, f"z_{i + 2} against z_{i + 1}")
 
 

@@ -29,7 +29,8 @@ def test_the_mlp_treats_each_token_by_itself(impl: Candidate, case: Case) -> Non
     assert_changed(after, before, "tokens after a change of every patch")
     changed = ((after - before).abs().amax(dim=2) > 1e-10 * before.abs().max()).sum(dim=1)  # (N,)
     assert_holds(
-        bool((changed == 1).all()), f"without attention, a change of one patch changes {changed.tolist()} tokens, expected 1"
+        bool((changed == 1).all()),
+        f"without attention, a change of one patch changes {changed.tolist()} tokens, expected 1",
     )
 
 
@@ -41,4 +42,6 @@ def test_every_hidden_unit_takes_part(impl: Candidate, case: Case) -> None:
     for unit in (0, trial.config.mlp_dim - 1):
         altered = trial.weights[name].clone()
         altered[:, unit] = -2 * altered[:, unit] - 1
-        assert_changed(trial.with_weights({name: altered}).logits(), trial.logits(), f"logits with hidden unit {unit} altered")
+        assert_changed(
+            trial.with_weights({name: altered}).logits(), trial.logits(), f"logits with hidden unit {unit} altered"
+        )

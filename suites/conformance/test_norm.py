@@ -2,7 +2,6 @@
 
 from math import sqrt
 
-
 from vitbench.assertions import assert_consistent, assert_semantics
 from vitbench.candidate import Candidate
 from vitbench.cases import Case, vit_cases
@@ -50,4 +49,6 @@ def test_the_branches_do_not_see_a_shift_of_all_features(impl: Candidate, case: 
     if not trial.conventions.class_token_has_position:
         shifted = shifted.with_weights({"class_token": trial.weights["class_token"] + 3})
     branches = trial.block_outputs()[-1] - trial.tokens()
-    assert_consistent(shifted.block_outputs()[-1] - shifted.tokens(), branches, "what the branches add to shifted tokens")
+    assert_consistent(
+        shifted.block_outputs()[-1] - shifted.tokens(), branches, "what the branches add to shifted tokens"
+    )

@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from vitbench.assertions import assert_changed, assert_consistent, assert_holds, assert_semantics, assert_tensor
+from vitbench.assertions import accept, assert_changed, assert_consistent, assert_holds, assert_semantics, assert_tensor
 from vitbench.candidate import Candidate, CandidateRaised, Trial
 from vitbench.cases import LARGE_PATCHES, Case, random_images, vit_cases
 from vitbench.check import given, requirement
@@ -59,7 +59,9 @@ def test_a_change_within_a_patch_changes_its_token_only(impl: Candidate, case: C
 def test_patch_tokens_are_in_raster_order(impl: Candidate, case: Case) -> None:
     changed = _tokens_changed_by_each_patch(impl.trial(case))
     found = [int(row.float().argmax()) for row in changed]
-    assert_holds(bool(changed.diagonal().all()), f"the patches in raster order show in tokens {found}, expected 0, 1, 2, …")
+    assert_holds(
+        bool(changed.diagonal().all()), f"the patches in raster order show in tokens {found}, expected 0, 1, 2, …"
+    )
 
 
 @requirement("VIT-PATCH-INDIVISIBLE")
@@ -124,11 +126,12 @@ def _assert_refused_or_padded(trial: Trial, image_size: tuple[int, int], route: 
     try:
         before, after = trial.logits(images), trial.logits(altered)
     except CandidateRaised:
-        assert_holds(True, "refused, as it must be")
+        accept("refused, as it must be")
         return
     size = f"{image_size[0]}×{image_size[1]} image, patch {trial.config.patch_size[0]}×{trial.config.patch_size[1]} ({route})"
     if torch.equal(before, after):
         raise RequirementFailed(f"{size}: silently cropped: the last pixels change nothing, and no error is raised")
     assert_holds(
-        trial.conventions.invalid_size == "pad", f"{size}: accepted, though the conventions declare invalid_size = error"
+        trial.conventions.invalid_size == "pad",
+        f"{size}: accepted, though the conventions declare invalid_size = error",
     )

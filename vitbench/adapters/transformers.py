@@ -102,7 +102,7 @@ class TransformersAdapter(MappedAdapter):
     def representation(self, model: Any, images: Tensor) -> Tensor:
         return self.inputs_of([_classifier(model).classifier], model, images)[0]
 
-    def resize_position_embedding(self, table: Tensor, grid: tuple[int, int], new_grid: tuple[int, int]) -> Tensor:  # noqa: ARG002
+    def resize_position_embedding(self, table: Tensor, grid: tuple[int, int], new_grid: tuple[int, int]) -> Tensor:
         # The package's method on a stand-in for its module, so that gradients reach ``table``. It takes no source
         # grid (it assumes a square), and of the embeddings it reads the shape alone. With patches of one pixel the
         # image is its own grid.
@@ -112,7 +112,7 @@ class TransformersAdapter(MappedAdapter):
         resized: Tensor = ViTEmbeddings.interpolate_pos_encoding(stand_in, embeddings, rows, columns)
         return resized
 
-    def at_image_size(self, model: Any, image_size: tuple[int, int]) -> AtAnyImageSize:  # noqa: ARG002
+    def at_image_size(self, model: Any, image_size: tuple[int, int]) -> AtAnyImageSize:
         # Nothing to prepare: the package interpolates in each call, by the size of the images.
         return AtAnyImageSize(_classifier(model)).train(model.training)
 

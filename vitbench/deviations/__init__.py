@@ -34,4 +34,3 @@ class DeviantAdapter(ReferenceAdapter):
                 return found(*arguments)
 
         return deviating
-

@@ -92,7 +92,9 @@ def _class_has_no_position(
     return _embed(x_e, {**weights, "position_embedding": table}, config, conventions, mode)
 
 
-def _last_block_skipped(z: Tensor, weights: Weights, config: ViTConfig, conventions: Conventions, mode: vit.Mode) -> Tensor:
+def _last_block_skipped(
+    z: Tensor, weights: Weights, config: ViTConfig, conventions: Conventions, mode: vit.Mode
+) -> Tensor:
     return _encoder(z, weights, replace(config, depth=max(config.depth - 1, 1)), conventions, mode)
 
 
@@ -172,7 +174,9 @@ def _one_wide_head(x: Tensor, num_heads: int) -> Tensor:
 
 def _values_and_keys_swapped(z: Tensor, weights: Weights, config: ViTConfig, mode: vit.Mode) -> Tensor:
     exchange = {"key": "value", "value": "key"}
-    swapped = {".".join([exchange.get(n.split(".")[0], n.split(".")[0]), n.split(".")[1]]): w for n, w in weights.items()}
+    swapped = {
+        ".".join([exchange.get(n.split(".")[0], n.split(".")[0]), n.split(".")[1]]): w for n, w in weights.items()
+    }
     return _msa(z, swapped, config, mode)
 
 
@@ -180,14 +184,18 @@ def _own_token_twice(z: Tensor, weights: Weights, config: ViTConfig, mode: vit.M
     return _msa(z, weights, config, mode) + 0.05 * z
 
 
-def _hidden_units_lost(z: Tensor, weights: Weights, config: ViTConfig, conventions: Conventions, mode: vit.Mode) -> Tensor:
+def _hidden_units_lost(
+    z: Tensor, weights: Weights, config: ViTConfig, conventions: Conventions, mode: vit.Mode
+) -> Tensor:
     hidden = vit.ACTIVATIONS[conventions.activation](vit.linear(z, within(weights, "fc1")))
     kept = torch.ones(config.mlp_dim, dtype=z.dtype)
     kept[-1] = 0
     return vit.linear(hidden * kept, within(weights, "fc2"))
 
 
-def _mlp_mixes_tokens(z: Tensor, weights: Weights, config: ViTConfig, conventions: Conventions, mode: vit.Mode) -> Tensor:
+def _mlp_mixes_tokens(
+    z: Tensor, weights: Weights, config: ViTConfig, conventions: Conventions, mode: vit.Mode
+) -> Tensor:
     hidden = vit.ACTIVATIONS[conventions.activation](vit.linear(z, within(weights, "fc1")))
     return vit.linear(hidden + 0.1 * hidden.mean(dim=1, keepdim=True), within(weights, "fc2"))
 
@@ -202,13 +210,16 @@ def _epsilon(value: float) -> Callable[..., Tensor]:
 
 def _unbiased(x: Tensor, weights: Weights, conventions: Conventions) -> Tensor:
     variance = x.var(dim=-1, keepdim=True)
-    return (x - x.mean(dim=-1, keepdim=True)) / torch.sqrt(variance + conventions.layer_norm_eps) * weights["weight"] + weights[
-        "bias"
-    ]
+    return (x - x.mean(dim=-1, keepdim=True)) / torch.sqrt(variance + conventions.layer_norm_eps) * weights[
+        "weight"
+    ] + weights["bias"]
 
 
 def _rms_norm(x: Tensor, weights: Weights, conventions: Conventions) -> Tensor:
-    return x / torch.sqrt((x**2).mean(dim=-1, keepdim=True) + conventions.layer_norm_eps) * weights["weight"] + weights["bias"]
+    return (
+        x / torch.sqrt((x**2).mean(dim=-1, keepdim=True) + conventions.layer_norm_eps) * weights["weight"]
+        + weights["bias"]
+    )
 
 
 def _no_final_norm(z: Tensor, weights: Weights, config: ViTConfig, conventions: Conventions) -> Tensor:

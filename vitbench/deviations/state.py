@@ -40,7 +40,9 @@ def _by_memory_order(self: vit.ViT, images: Tensor, *tap: vit.Tap) -> Tensor:
 
 def _biases_not_loaded(self: vit.ViT, state: Mapping[str, Tensor], **options: Any) -> Any:
     own = self.state_dict()
-    return _load(self, {name: own[name] if name == "blocks.0.mlp.fc1.bias" else w for name, w in state.items()}, **options)
+    return _load(
+        self, {name: own[name] if name == "blocks.0.mlp.fc1.bias" else w for name, w in state.items()}, **options
+    )
 
 
 def _mlp_of_four_widths(config: Any, conventions: Any) -> dict[str, tuple[int, ...]]:
@@ -74,7 +76,9 @@ DEVIATIONS = (
     Deviation(
         id="weights-drift",
         summary="weights that decay with every forward pass",
-        replaces={"vit.ViT.forward": _forward_after(lambda model, _images: model.norm.weight.data.mul_(0.99))},
+        replaces={
+            "vit.ViT.forward": _forward_after(lambda model, _images: model.get_parameter("norm.weight").data.mul_(0.99))
+        },
         breaks="VIT-PURE-WEIGHTS",
     ),
     Deviation(
