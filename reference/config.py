@@ -58,7 +58,7 @@ class ViTConfig:
             _require_choice(self, name, choices)
         for name in ("dropout", "attention_dropout", "drop_path"):
             rate = getattr(self, name)
-            if not 0 <= rate < 1:
+            if not (isinstance(rate, float | int) and 0 <= rate < 1):
                 raise ConfigurationError(f"{name} must be a rate from 0 to below 1, got {rate!r} (ViTConfig)")
         for image, patch in zip(self.image_size, self.patch_size, strict=True):
             if image % patch:
