@@ -1,1 +1,1 @@
-"""Placeholder docstring, replaced with the part itself."""
+"""What the report takes from others, each with its licence beside it; README.md says from where."""
