@@ -1,1 +1,4 @@
-"""Placeholder docstring, replaced with the part itself."""
+"""From results to a report: ``model`` derives everything that is shown, ``render`` puts it into templates.
+
+Nothing here needs torch, and no HTML is made in Python.
+"""

@@ -1,0 +1,124 @@
+"""All that a report says, derived from results; the templates only lay it out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from vitbench.errors import ResultsUnreadable
+from vitbench.reports.charts import LABEL_CHARACTERS, IntervalChart, throughput_charts
+from vitbench.reports.environment import Fact, environment, side_by_side
+from vitbench.reports.matrix import Matrix, matrix
+from vitbench.reports.runs import RunFacts, labels, run_facts
+from vitbench.reports.throughput import Comparison, comparisons, headline, shared_conditions
+from vitbench.reports.verdicts import NO_VERDICT, NOT_JUDGED, Judgement, columns, judgements
+from vitbench.reports.wording import abridged, plural
+from vitbench.requirement import Verdict
+from vitbench.results import Run
+
+OUTCOMES: dict[str, str] = {
+    Verdict.CONFORMS: "conforms",
+    Verdict.DOES_NOT_CONFORM: "does not conform",
+    Verdict.INCOMPLETE: "is judged incompletely",
+    Verdict.ADAPTER_BROKEN: "could not be judged: its adapter is broken",
+    Verdict.HARNESS_ERROR: "could not be judged: vitbench failed",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A results file as it was read, to be taken out of the report again."""
+
+    name: str
+    content: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """The whole report; quantities in SI, text as recorded."""
+
+    title: str
+    runs: tuple[RunFacts, ...]
+    judgements: tuple[Judgement, ...]
+    matrix: Matrix
+    headline: Comparison | None
+    comparisons: tuple[Comparison, ...]
+    charts: tuple[IntervalChart, ...]
+    environment: tuple[Fact, ...]
+    conventions: tuple[Fact, ...]  # a value for each of those that declare any
+    sources: tuple[Source, ...]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every run came to its end."""
+        return all(run.complete for run in self.runs)
+
+    @property
+    def declaring(self) -> tuple[Judgement, ...]:
+        """The judgements that come with declared conventions."""
+        return tuple(judgement for judgement in self.judgements if judgement.conventions)
+
+    @property
+    def shared_conditions(self) -> tuple[str, ...]:
+        """The conditions under which everything was measured, where there are several sets of them."""
+        return shared_conditions([comparison.conditions for comparison in self.comparisons])
+
+    @property
+    def several_runs(self) -> bool:
+        """Whether rows have to say from which run they are."""
+        return len(self.runs) > 1
+
+
+def build(runs: Sequence[Run]) -> Report:
+    """Derive the report of one run, or of several side by side.
+
+    Raises:
+        ResultsUnreadable: a results file has gone since it was read.
+    """
+    names = labels(runs)
+    table = matrix(runs, columns(runs, names))
+    groups = comparisons(runs, names)
+    shown = headline(groups)
+    judged = judgements(runs, names, table, shown)
+    facts = tuple(run_facts(run, name) for run, name in zip(runs, names, strict=True))
+    return Report(
+        title=_title(judged, facts),
+        runs=facts,
+        judgements=judged,
+        matrix=table,
+        headline=shown,
+        comparisons=groups,
+        charts=throughput_charts(groups, several_runs=len(runs) > 1),
+        environment=environment(runs),
+        conventions=side_by_side([dict(judgement.conventions) for judgement in judged if judgement.conventions]),
+        sources=tuple(_source(run) for run in runs),
+    )
+
+
+def _title(judged: Sequence[Judgement], facts: Sequence[RunFacts]) -> str:
+    """The outcome of the whole in one line."""
+    with_verdict = [judgement for judgement in judged if judgement.verdict not in {NO_VERDICT, NOT_JUDGED}]
+    if not with_verdict:
+        measured = sum(judgement.measurement is not None for judgement in judged)
+        return f"{plural(measured, 'implementation')} measured, none judged" if measured else "Nothing was judged"
+    so_far = "" if all(run.complete for run in facts) else " so far"
+    if len(with_verdict) == 1:
+        (only,) = with_verdict
+        outcome = OUTCOMES.get(only.verdict, "has a verdict that this version does not know")
+        return f"{abridged(only.label, LABEL_CHARACTERS)} {outcome}"
+    return f"{_how_many_conform(with_verdict, len(facts))}{so_far}"
+
+
+def _how_many_conform(judged: Sequence[Judgement], runs: int) -> str:
+    conforming = sum(judgement.verdict == Verdict.CONFORMS for judgement in judged)
+    verb = "conforms" if conforming == 1 else "conform"
+    if runs > 1:
+        return f"{conforming} of {plural(len(judged), 'candidate')} in {plural(runs, 'run')} {verb}"
+    if conforming == len(judged):
+        return f"All {plural(conforming, 'implementation')} conform"
+    return f"{conforming or 'None'} of {plural(len(judged), 'implementation')} {verb}"
+
+
+def _source(run: Run) -> Source:
+    try:
+        return Source(name=run.path.name, content=run.path.read_bytes())
+    except OSError as error:
+        raise ResultsUnreadable(f"cannot read results {run.path}: {error.strerror or error}") from error

@@ -1,0 +1,235 @@
+"""Each implementation in one sentence, with the figure that matters."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from vitbench.reports.environment import flat
+from vitbench.reports.matrix import Column, Mark, Matrix, Outcome, Row
+from vitbench.reports.throughput import Comparison, Measurement
+from vitbench.reports.wording import plain, plural
+from vitbench.requirement import Level, Tally, Verdict
+from vitbench.results import RequirementRecord, Run, VerdictRecord
+
+TONES: dict[str, str] = {
+    Verdict.CONFORMS: "good",
+    Verdict.DOES_NOT_CONFORM: "bad",
+    Verdict.INCOMPLETE: "unsure",
+    Verdict.ADAPTER_BROKEN: "bad",
+    Verdict.HARNESS_ERROR: "unsure",
+}
+NO_VERDICT = "NO VERDICT"
+NOT_JUDGED = "NOT JUDGED"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """A requirement that keeps an implementation from a better verdict."""
+
+    id: str
+    anchor: str
+    level: str
+    mark: Mark
+
+
+@dataclass(frozen=True, kw_only=True)
+class FaultGroup:
+    """The faults of one kind."""
+
+    mark: Mark
+    faults: tuple[Fault, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segment:
+    """A part of the bar that shows all requirements of one level."""
+
+    key: str  # of a Mark
+    word: str
+    count: int
+    start: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lesser:
+    """The requirements of a level that does not decide the verdict."""
+
+    level: str
+    tally: Tally
+    faults: tuple[Fault, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judgement:
+    """The verdict on one implementation, and why."""
+
+    column: Column | None  # None: it was measured, but not judged
+    run: str
+    implementation: str
+    version: str
+    label: str  # implementation, or what tells it from another of that name
+    tone: str  # good, bad, unsure, none
+    verdict: str
+    must: Tally | None
+    should: Tally | None
+    may: Tally | None
+    reason: str
+    conventions: tuple[tuple[str, str | None], ...]  # as the adapter declares them
+    faults: tuple[Fault, ...]  # MUST before SHOULD before MAY, failures first
+    measurement: Measurement | None  # under the conditions of the headline
+
+    @property
+    def must_bar(self) -> tuple[Segment, ...]:
+        """All MUST requirements, in the order passed, failed, in error, not offered, not judged."""
+        return tuple(_segments(self.must)) if self.must else ()
+
+    @property
+    def deciding(self) -> tuple[FaultGroup, ...]:
+        """The MUST requirements that keep it from a better verdict."""
+        found = [fault for fault in self.faults if fault.level == Level.MUST]
+        marks = dict.fromkeys(fault.mark for fault in found)
+        return tuple(FaultGroup(mark=mark, faults=tuple(f for f in found if f.mark == mark)) for mark in marks)
+
+    @property
+    def lesser(self) -> tuple[Lesser, ...]:
+        """The levels that do not decide the verdict, with what failed there."""
+        tallies = ((Level.SHOULD, self.should), (Level.MAY, self.may))
+        return tuple(
+            Lesser(
+                level=str(level),
+                tally=tally,
+                faults=tuple(f for f in self.faults if f.level == level and f.mark.key != "not-offered"),
+            )
+            for level, tally in tallies
+            if tally and tally.total
+        )
+
+
+def columns(runs: Sequence[Run], labels: Sequence[str]) -> tuple[Column, ...]:
+    """One per implementation and conformance cell, in the order of the results."""
+    found: dict[tuple[int, str], Column] = {}
+    for index, run in enumerate(runs):
+        records: list[VerdictRecord | RequirementRecord] = [*run.verdicts, *run.requirements]
+        for record in records:
+            key = (index, record.cell)
+            name = str(record.implementation)
+            anchor = f"implementation-{len(found) + 1}"
+            found.setdefault(
+                key, Column(run=index, cell=str(record.cell), implementation=name, label=name, anchor=anchor)
+            )
+    names = [(column.run, column.implementation) for column in found.values()]
+    return tuple(_distinct(column, names, labels, len(runs)) for column in found.values())
+
+
+def judgements(
+    runs: Sequence[Run], labels: Sequence[str], table: Matrix, shown: Comparison | None
+) -> tuple[Judgement, ...]:
+    """One per column of the matrix, then the implementations that were only measured."""
+    verdicts = {(index, record.cell): record for index, run in enumerate(runs) for record in run.verdicts}
+    figures = {(row.run, row.implementation): row for row in shown.rows} if shown else {}
+    judged = [
+        _judgement(
+            column, verdicts.get((column.run, column.cell)), labels[column.run], runs[column.run], table, figures
+        )
+        for column in table.columns
+    ]
+    known = {(judgement.run, judgement.implementation) for judgement in judged}
+    return (*judged, *_only_measured(runs, labels, known, figures))
+
+
+def _judgement(
+    column: Column,
+    record: VerdictRecord | None,
+    run_label: str,
+    run: Run,
+    table: Matrix,
+    figures: dict[tuple[str, str], Measurement],
+) -> Judgement:
+    judged = sum(outcome.record is not None for _, outcome in _outcomes(table, column))
+    stopped = f"the results hold {plural(judged, 'requirement')} of it and no verdict"
+    return Judgement(
+        column=column,
+        run=run_label,
+        implementation=column.implementation,
+        version=str(record.version) if record else _measured_version(run, column.implementation),
+        label=column.label,
+        tone=TONES.get(record.verdict, "unsure") if record else "unsure",
+        verdict=str(record.verdict) if record else NO_VERDICT,
+        must=record.must if record else None,
+        should=record.should if record else None,
+        may=record.may if record else None,
+        reason=str(record.reason or "") if record else stopped,
+        conventions=tuple(flat(record.conventions)) if record else (),
+        faults=_faults(table, column),
+        measurement=figures.get((run_label, column.implementation)),
+    )
+
+
+def _only_measured(
+    runs: Sequence[Run],
+    labels: Sequence[str],
+    known: set[tuple[str, str]],
+    figures: dict[tuple[str, str], Measurement],
+) -> Iterator[Judgement]:
+    for run, label in zip(runs, labels, strict=True):
+        for name in dict.fromkeys(str(record.implementation) for record in run.measurements):
+            if (label, name) not in known:
+                yield Judgement(
+                    column=None,
+                    run=label,
+                    implementation=name,
+                    version=_measured_version(run, name),
+                    label=name if len(runs) == 1 else f"{name}, {label}",
+                    tone="none",
+                    verdict=NOT_JUDGED,
+                    must=None,
+                    should=None,
+                    may=None,
+                    reason="measured only",
+                    conventions=(),
+                    faults=(),
+                    measurement=figures.get((label, name)),
+                )
+
+
+def _faults(table: Matrix, column: Column) -> tuple[Fault, ...]:
+    order = [str(level) for level in table.levels]
+    faults = [
+        Fault(id=row.id, anchor=outcome.anchor, level=row.level, mark=outcome.mark)
+        for row, outcome in _outcomes(table, column)
+        if outcome.mark.has_evidence
+    ]
+    return tuple(sorted(faults, key=lambda fault: (order.index(fault.level), -fault.mark.severity)))
+
+
+def _outcomes(table: Matrix, column: Column) -> Iterator[tuple[Row, Outcome]]:
+    place = table.columns.index(column)
+    return ((row, row.outcomes[place]) for area in table.areas for row in area.rows)
+
+
+def _segments(tally: Tally) -> Iterator[Segment]:
+    judged = tally.passed + tally.failed + tally.errors + tally.not_offered
+    start = 0
+    for key, word, number in (
+        ("passed", "passed", tally.passed),
+        ("failed", "failed", tally.failed),
+        ("error", "harness errors", tally.errors),
+        ("not-offered", "not offered", tally.not_offered),
+        ("missing", "not judged", max(0, tally.total - judged)),
+    ):
+        if number:
+            yield Segment(key=key, word=word, count=number, start=start)
+            start += number
+
+
+def _measured_version(run: Run, implementation: str) -> str:
+    return next((str(record.version) for record in run.measurements if record.implementation == implementation), "")
+
+
+def _distinct(column: Column, names: Sequence[tuple[int, str]], labels: Sequence[str], number_of_runs: int) -> Column:
+    """Add to the label what the name alone leaves open."""
+    parts = [column.implementation]
+    if number_of_runs > 1:
+        parts.append(labels[column.run])
+    if names.count((column.run, column.implementation)) > 1:
+        parts.append(column.cell)
+    return replace(column, label=plain(", ".join(parts)))
