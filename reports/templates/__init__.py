@@ -1,1 +1,1 @@
-"""Placeholder docstring, replaced with the part itself."""
+"""Templates, style sheets and scripts of the report; ``vitbench.reports.render`` inlines them all."""

@@ -1,0 +1,172 @@
+"""Puts a report's model into templates and writes one file that needs nothing beside it.
+
+Style sheets and scripts are inlined, and the page's Content-Security-Policy names the hash of each: nothing else
+runs, and nothing is loaded.
+"""
+
+import base64
+import gzip
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from vitbench import __version__, units
+from vitbench.errors import HarnessError, OutputUnwritable
+from vitbench.reports.model import Report, Source
+from vitbench.reports.wording import abridged
+
+TEMPLATES = Path(__file__).parent / "templates"
+ASSETS = Path(__file__).parent / "assets"
+
+STYLES = ("fonts.css", "base.css", "summary.css", "requirements.css", "tables.css", "charts.css", "print.css")
+EARLY_SCRIPTS = ("theme.js",)  # before the first paint
+SCRIPTS = ("filters.js", "anchors.js", "copy.js", "download.js")
+CHART_LIBRARY = "plot-0.6.17.min.js"
+CHART_LIBRARY_STYLE = "plot-0.6.17.inline.css"  # the style element that the library puts into every chart
+CHART_SCRIPTS = ("charts.js",)
+
+FILTERS = (
+    abridged,
+    units.bytes_per_s,
+    units.count,
+    units.data_size,
+    units.duration,
+    units.flops,
+    units.flops_per_s,
+    units.giga,
+    units.images_per_s,
+    units.interval,
+    units.moment,
+    units.number,
+    units.percent,
+    units.ratio,
+    units.seconds,
+    units.seconds_interval,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Download:
+    """A results file as it lies in the page."""
+
+    name: str
+    size: int
+    gzip_base64: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """What the page needs beside the report: its own parts, and the policy that admits them."""
+
+    version: str
+    policy: str
+    styles: tuple[Markup, ...]
+    early_scripts: tuple[Markup, ...]
+    scripts: tuple[Markup, ...]
+    chart_data: list[dict[str, Any]]
+    downloads: tuple[Download, ...]
+
+
+def write(report: Report, path: Path) -> int:
+    """Write the report and return its size in bytes.
+
+    Raises:
+        OutputUnwritable: the place cannot be written to.
+    """
+    page = render(report).encode("utf-8", errors="replace")  # half a surrogate pair is valid JSON, but no text
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(page)
+    except OSError as error:
+        raise OutputUnwritable(
+            f"cannot write {path}: {error.strerror or error}; choose another place with --output"
+        ) from error
+    return len(page)
+
+
+def render(report: Report) -> str:
+    """The report as one HTML document."""
+    return _templates().get_template("report.html").render(report=report, page=_page(report))
+
+
+def content_security_policy(styles: Sequence[str], scripts: Sequence[str]) -> str:
+    """Admit these inline style sheets and scripts, data: images and fonts, and nothing else from anywhere."""
+    return "; ".join(
+        (
+            "default-src 'none'",
+            f"script-src {_hashes(scripts)}",
+            f"style-src {_hashes(styles)}",
+            "img-src data:",
+            "font-src data:",
+            "base-uri 'none'",
+            "form-action 'none'",
+        )
+    )
+
+
+@cache
+def _templates() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update({function.__name__: function for function in FILTERS})
+    environment.globals["asset"] = _base64_asset
+    return environment
+
+
+def _page(report: Report) -> Page:
+    styles = [_style(name, columns=len(report.matrix.columns)) for name in STYLES]
+    early = [_script(TEMPLATES / name) for name in EARLY_SCRIPTS]
+    scripts = [_script(TEMPLATES / name) for name in SCRIPTS]
+    admitted = list(styles)
+    if report.charts:
+        scripts += [_script(ASSETS / CHART_LIBRARY), *(_script(TEMPLATES / name) for name in CHART_SCRIPTS)]
+        admitted.append((ASSETS / CHART_LIBRARY_STYLE).read_text(encoding="utf-8"))
+    return Page(
+        version=__version__,
+        policy=content_security_policy(admitted, [*early, *scripts]),
+        styles=tuple(Markup(style) for style in styles),  # noqa: S704  # our own files, checked by _embeddable
+        early_scripts=tuple(Markup(script) for script in early),  # noqa: S704
+        scripts=tuple(Markup(script) for script in scripts),  # noqa: S704
+        chart_data=[asdict(chart) for chart in report.charts],
+        downloads=tuple(_download(source) for source in report.sources),
+    )
+
+
+def _style(name: str, *, columns: int) -> str:
+    return _embeddable(name, _templates().get_template(name).render(columns=columns), "</style")
+
+
+def _script(path: Path) -> str:
+    return _embeddable(path.name, path.read_text(encoding="utf-8"), "</script")
+
+
+def _embeddable(name: str, text: str, end: str) -> str:
+    """Refuse what would end its element early; the rest is what the browser hashes, byte for byte."""
+    if end in text.lower() or "<!--" in text or "\r" in text:
+        raise HarnessError(f"{name} holds {end!r}, '<!--' or a carriage return, so it cannot be inlined")
+    return text
+
+
+def _hashes(texts: Sequence[str]) -> str:
+    digests = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in texts)
+    return " ".join(f"'sha256-{digest}'" for digest in digests)
+
+
+def _base64_asset(name: str) -> str:
+    return base64.b64encode((ASSETS / name).read_bytes()).decode()
+
+
+def _download(source: Source) -> Download:
+    packed = gzip.compress(source.content, mtime=0)  # the same results give the same page
+    return Download(name=source.name, size=len(source.content), gzip_base64=base64.b64encode(packed).decode())

@@ -1,0 +1,50 @@
+"use strict";
+// Draw the charts with Observable Plot; colours are the page's own, so that a change of theme needs no redrawing.
+{
+  const charts = new Map(JSON.parse(document.getElementById("chart-data").textContent).map((chart) => [chart.id, chart]));
+  const widest = Math.max(...[...charts.values()].flatMap((chart) => chart.bars.map((bar) => bar.label.length)));
+
+  const intervals = (chart, width) => {
+    const narrow = width < 480;
+    const marginLeft = narrow ? 4 : Math.min(190, 16 + widest * 7.2);
+    const ink = { fill: "var(--ink)", stroke: "var(--paper)", strokeWidth: 4 };
+    const end = (bar) => bar.high ?? bar.value;
+    const note = (bar) => (bar.note ? `${bar.text}  ${bar.note}` : bar.text);
+    return Plot.plot({
+      className: "plot",
+      ariaLabel: `Bar chart of ${chart.axis}; the table below has the same figures`,
+      width,
+      height: 46 + chart.bars.length * (narrow ? 44 : 32),
+      marginLeft,
+      marginRight: narrow ? 8 : 12,
+      marginBottom: 38,
+      marginTop: 4,
+      style: { fontSize: "12px", fontFamily: "inherit" },
+      x: { domain: [0, Math.max(...chart.bars.map(end)) * (narrow ? 1.02 : 1.24)], label: `${chart.axis} →`, ticks: Math.max(3, width / 110) },
+      y: { axis: null, domain: chart.bars.map((bar) => bar.label), label: null, padding: narrow ? 0.62 : 0.52 },
+      marks: [
+        Plot.gridX({ stroke: "var(--rule)", strokeOpacity: 1, ticks: Math.max(3, width / 110) }),
+        Plot.barX(chart.bars, { y: "label", x: "value", fill: (bar) => (bar.sure ? "var(--bar)" : "var(--unsure-fill)"), fillOpacity: (bar) => (bar.sure ? 1 : 0.55) }),
+        Plot.ruleX([0], { stroke: "var(--strong-rule)" }),
+        Plot.ruleY(chart.bars.filter((bar) => bar.low !== null), { y: "label", x1: "low", x2: "high", stroke: "var(--ink)", strokeWidth: 1.5, marker: "tick" }),
+        narrow
+          ? Plot.text(chart.bars, { y: "label", x: 0, text: (bar) => `${bar.label}  ${note(bar)}`, textAnchor: "start", dy: -17, ...ink })
+          : Plot.text(chart.bars, { y: "label", x: end, text: note, textAnchor: "start", dx: 9, ...ink }),
+        narrow ? null : Plot.axisY({ tickSize: 0, tickPadding: 8, fill: "var(--ink)" }),
+        Plot.axisX({ tickSize: 0, ticks: Math.max(3, width / 110), color: "var(--quiet)", label: `${chart.axis} →` }),
+      ],
+    });
+  };
+
+  const draw = (area) => {
+    const width = Math.floor(area.clientWidth);
+    if (!width || width === Number(area.dataset.width)) return;
+    area.dataset.width = width;
+    area.replaceChildren(intervals(charts.get(area.dataset.chart), width));
+  };
+  const observer = new ResizeObserver((entries) => entries.forEach((entry) => draw(entry.target)));
+  for (const area of document.querySelectorAll("[data-chart]")) {
+    draw(area);
+    observer.observe(area);
+  }
+}
