@@ -1,0 +1,82 @@
+"""``python -m vitbench.report``: one line of output, exit codes that say what went wrong, and no wait for --help."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from sample_runs import records, write
+
+from vitbench.report import main
+
+
+def test_writes_the_report_and_says_where_and_how_large(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run, target = write(records(), tmp_path / "run.jsonl"), tmp_path / "new" / "report.html"
+    assert main([str(run), "-o", str(target)]) == 0
+    path, size = capsys.readouterr().out.strip().split(": ")
+    assert (path, size[-3:]) == (str(target), "KiB")
+    assert target.read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+def test_several_runs_make_one_report(tmp_path: Path) -> None:
+    runs = [str(write(records(), tmp_path / name / "results.jsonl")) for name in ("base", "head")]
+    assert main([*runs, "--output", str(tmp_path / "both.html")]) == 0
+    assert "4 of 10 candidates in 2 runs conform" in (tmp_path / "both.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "cannot read results"),
+        ("", "is no vitbench results file"),
+        ("no json\n", "is no vitbench results file"),
+        ('{"kind": "header"', "is no vitbench results file"),
+    ],
+)
+def test_results_that_cannot_be_read_end_in_one_line(
+    content: str | None, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "run.jsonl"
+    if content is not None:
+        path.write_text(content)
+    assert main([str(path), "-o", str(tmp_path / "report.html")]) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.startswith("vitbench.report: ")
+    assert said in output.err
+    assert output.err.count("\n") == 1
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_a_place_that_cannot_be_written_ends_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = write(records(), tmp_path / "run.jsonl")
+    assert main([str(run), "-o", str(run / "report.html")]) == 2
+    assert capsys.readouterr().err.startswith("vitbench.report: cannot write")
+
+
+def test_without_results_the_usage_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main([])
+    assert "usage: python -m vitbench.report" in capsys.readouterr().err
+
+
+def test_help_comes_at_once_and_names_the_default() -> None:
+    command = [sys.executable, "-m", "vitbench.report", "--help"]
+    taken = []
+    for _ in range(3):  # the machine may be busy; the best of a few is the program's own time
+        started = time.perf_counter()
+        finished = subprocess.run(command, check=True, capture_output=True, text=True)
+        taken.append(time.perf_counter() - started)
+    assert min(taken) < 0.5
+    assert "default: report.html" in finished.stdout
+
+
+def test_a_report_needs_no_torch(tmp_path: Path) -> None:
+    run = write(records(), tmp_path / "run.jsonl")
+    script = (
+        "import sys; sys.modules['torch'] = None\n"
+        f"from vitbench.report import main; sys.exit(main([{str(run)!r}, '-o', {str(tmp_path / 'report.html')!r}]))"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
+    assert (tmp_path / "report.html").stat().st_size > 100_000
