@@ -270,7 +270,19 @@ def test_on_paper_everything_is_open_and_nothing_is_to_be_pressed(browser: Brows
     try:
         assert browser.visible(".requirement > tr:first-child") == 55
         assert browser.visible(".failure") == 21
-        assert browser.visible("button") + browser.visible("nav") == 0
+        assert browser.visible("button") + browser.visible("nav") + browser.visible("#matches") == 0
+    finally:
+        browser.send("Emulation.setEmulatedMedia", media="")
+
+
+def test_paper_says_that_filters_left_something_out(browser: Browser, page: Path) -> None:
+    browser.open(page)
+    browser.find("select[name=status] option[value=failed]").click()
+    browser.send("Emulation.setEmulatedMedia", media="print")
+    try:
+        assert browser.visible("#matches") == 1
+        said = browser.run("getComputedStyle(document.getElementById('matches'), '::before').content")
+        assert said == '"Only what the filters left: "'
     finally:
         browser.send("Emulation.setEmulatedMedia", media="")
 

@@ -21,6 +21,7 @@
   const apply = () => {
     const wanted = Object.fromEntries(new FormData(form));
     const filtering = Object.values(wanted).some((value) => value.trim());
+    form.toggleAttribute("data-active", filtering);
     let shown = 0;
     for (const entry of entries) {
       entry.element.hidden = !matches(entry, wanted);
