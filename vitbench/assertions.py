@@ -127,7 +127,7 @@ def accept(_why: str) -> None:
     current_evidence().compared()
 
 
-def assert_holds(condition: bool, failure: str) -> None:  # noqa: FBT001
+def assert_holds(condition: bool, failure: str) -> None:
     """Tier E: a plain fact; ``failure`` says what was found, what was expected and where."""
     current_evidence().compared()
     if not condition:

@@ -1,9 +1,11 @@
 """A candidate under test: its adapter, called so that nothing it does can disturb the judgement."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
+from math import prod
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -49,7 +51,8 @@ class Candidate:
     def __init__(self, adapter: Adapter, device: str = "cpu") -> None:
         self.adapter = adapter
         self.device = torch.device(device)
-        self.name = str(getattr(adapter, "name", None) or type(adapter).__name__)
+        named = getattr(adapter, "name", None) or getattr(adapter, "__name__", None)  # a module has the latter
+        self.name = str(named or type(adapter).__name__)
         self.version = str(getattr(adapter, "version", "unknown"))
         self.conventions = getattr(adapter, "conventions", Conventions())
         self.side_effects: list[SideEffect] = []
@@ -73,7 +76,7 @@ class Candidate:
         """
         method = getattr(self.adapter, hook, None)
         if method is None:
-            method = getattr(Adapter, hook).__get__(self.adapter)
+            raise NotSupported(f"{self.name} has no method {hook}()")
         passed = [self._moved(argument) for argument in arguments]
         kept = [argument.clone() if isinstance(argument, Tensor) else None for argument in passed]
         isolation = Isolation(grad=grad)
@@ -82,7 +85,7 @@ class Candidate:
                 return method(*passed)
         except NotSupported:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise CandidateRaised(f"{hook}() raised {type(error).__name__}: {_one_line(error)}") from error
         finally:
             self.side_effects += [SideEffect(hook, change) for change in isolation.changes]
@@ -255,7 +258,7 @@ class Trial:
         return {name: as_tensor(value, f"export()[{name!r}]") for name, value in exported.items()}
 
     def _tensor(self, hook: str, images: Tensor | None) -> Tensor:
-        return as_tensor(self._asked(hook, images), f"{hook}()")
+        return self._expected(hook, images, as_tensor(self._asked(hook, images), f"{hook}()"), f"{hook}()")
 
     def _tensors(self, hook: str, images: Tensor | None) -> list[Tensor]:
         result = self._asked(hook, images)
@@ -267,7 +270,28 @@ class Trial:
             raise RequirementFailed(
                 f"{hook}() returned {len(result)} tensors, expected one per block: {self.config.depth}"
             )
-        return [as_tensor(value, f"{hook}()[{i}]") for i, value in enumerate(result)]
+        named = [(value, f"{hook}()[{i}]") for i, value in enumerate(result)]
+        return [self._expected(hook, images, as_tensor(value, what), what) for value, what in named]
+
+    def _expected(self, hook: str, images: Tensor | None, answer: Tensor, what: str) -> Tensor:
+        """The answer, if checks can compute with it: what breaks them would be taken for an error of the harness."""
+        c, given = self.config, self.images if images is None else images
+        b, n = given.shape[0], prod(side // patch for side, patch in zip(given.shape[2:], c.patch_size, strict=True))
+        letters, shape = {
+            "logits": ("(B, K)", (b, c.num_classes)),
+            "patch_tokens": ("(B, N, D)", (b, n, c.width)),
+            "tokens": ("(B, N+1, D)", (b, n + 1, c.width)),
+            "block_outputs": ("(B, N+1, D)", (b, n + 1, c.width)),
+            "attention": ("(B, h, N+1, N+1)", (b, c.num_heads, n + 1, n + 1)),
+            "representation": ("(B, D)", (b, c.width)),
+        }[hook]
+        if tuple(answer.shape) != shape:
+            raise RequirementFailed(f"{what} returned shape {tuple(answer.shape)}, expected {letters} = {shape}")
+        if not answer.is_floating_point():
+            raise RequirementFailed(
+                f"{what} returned dtype {str(answer.dtype).removeprefix('torch.')}, expected a float"
+            )
+        return answer
 
     def _asked(self, hook: str, images: Tensor | None) -> Any:
         return self.candidate.call(hook, self.model, self.images if images is None else images)
@@ -278,20 +302,36 @@ class Trial:
 
 
 def as_tensor(value: Any, what: str) -> Tensor:
-    """A result on the CPU as a torch tensor; taken over by DLPack or as an array where it is none.
+    """A result as a torch tensor on the CPU, taken over by DLPack or as an array where it is none.
+
+    A copy, since a candidate may write its next answer into the same memory.
 
     Raises:
-        RequirementFailed: it is no array at all.
+        RequirementFailed: it is no array of numbers, or has no plain data.
     """
-    if isinstance(value, Tensor):
-        return value.detach().cpu()
-    if hasattr(value, "__dlpack__"):
-        return torch.utils.dlpack.from_dlpack(value).cpu()
-    if hasattr(value, "__array__"):
-        import numpy as np  # noqa: PLC0415  # only foreign frameworks need it
+    tensor = value if isinstance(value, Tensor) else _taken_over(value, what)
+    if tensor.layout != torch.strided or tensor.is_meta:
+        kind = "on the meta device" if tensor.is_meta else f"in layout {str(tensor.layout).removeprefix('torch.')}"
+        raise RequirementFailed(f"{what} returned a tensor {kind}, expected a dense one")
+    return tensor.detach().to("cpu", copy=True)
 
-        return torch.from_numpy(np.array(value))
-    raise RequirementFailed(f"{what} returned a {type(value).__name__}, expected a tensor")
+
+def _taken_over(value: Any, what: str) -> Tensor:
+    """A foreign array, by way of numpy where its strides or byte order are not for DLPack."""
+    if hasattr(value, "__dlpack__"):
+        with suppress(BufferError, RuntimeError):
+            return torch.utils.dlpack.from_dlpack(value)
+    elif not hasattr(value, "__array__"):
+        raise RequirementFailed(f"{what} returned a {type(value).__name__}, expected a tensor")
+    import numpy as np  # noqa: PLC0415  # only foreign frameworks need it
+
+    try:
+        array = np.array(value)
+        return torch.from_numpy(np.ascontiguousarray(array, array.dtype.newbyteorder("=")))
+    except Exception as error:
+        raise RequirementFailed(
+            f"{what} returned a {type(value).__name__} that is no array of numbers: {_one_line(error)}"
+        ) from error
 
 
 def _one_line(error: BaseException) -> str:

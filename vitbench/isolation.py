@@ -6,8 +6,15 @@ from typing import Any, Self
 
 import torch
 
+
+def _set_default_device(device: torch.device) -> None:
+    """``None`` for the CPU: set by name, it would cost every later call of torch a look."""
+    torch.set_default_device(None if device == torch.device("cpu") else device)
+
+
 _SETTINGS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
     "the default dtype": (torch.get_default_dtype, torch.set_default_dtype),
+    "the default device": (torch.get_default_device, _set_default_device),
     "grad mode": (torch.is_grad_enabled, torch.set_grad_enabled),
     "the number of threads": (torch.get_num_threads, torch.set_num_threads),
     "deterministic mode": (torch.are_deterministic_algorithms_enabled, torch.use_deterministic_algorithms),

@@ -99,7 +99,9 @@ def _from_module(target: str, impl: str) -> Any:
         raise _not_found(impl, f"module {module_name!r} (not importable)")
     found = _import(module_name, impl)
     for part in path.split("."):
-        if not hasattr(found, part):
+        with _importing(impl):  # a lazy module imports now
+            offered = hasattr(found, part)
+        if not offered:
             raise _not_found(impl, f"{part!r} in {module_name!r} (it has {_offers(found)})")
         found = getattr(found, part)
     return found
@@ -174,13 +176,15 @@ def _spec(module_name: str) -> Any:
     try:
         return importlib.util.find_spec(module_name)
     except ModuleNotFoundError as error:
-        if error.name is not None and module_name.startswith(error.name):
+        if f"{module_name}.".startswith(f"{error.name}."):
             return None
         raise AdapterBroken(f"{module_name} fails to import: {_cause(error)}") from error
     except ValueError:  # an empty name, or a module without a spec
         return None
     except Exception as error:
         raise AdapterBroken(f"{module_name} fails to import: {_cause(error)}") from error
+    except SystemExit as error:
+        raise AdapterBroken(f"{module_name} exits the process while it is imported") from error
 
 
 def _import(module_name: str, impl: str) -> ModuleType:
@@ -213,7 +217,7 @@ def _cause(error: BaseException) -> str:
 
 
 def _offers(module: Any) -> str:
-    public: Iterator[str] = (name for name in vars(module) if not name.startswith("_"))
+    public: Iterator[str] = (name for name in dir(module) if not name.startswith("_"))
     return ", ".join(sorted(public)[:12]) or "nothing public"
 
 

@@ -98,7 +98,7 @@ class Tally:
         for count, word in (
             (self.failed, "failed"),
             (self.not_offered, "not offered"),
-            (self.errors, "harness errors"),
+            (self.errors, "harness error" if self.errors == 1 else "harness errors"),
         ):
             if count:
                 parts.append(f"{count} {word}")

@@ -212,9 +212,8 @@ def from_line(line: str) -> Record:
         raise ValueError(f"no record of a known kind: {line[:80]!r}")
     kind = _KINDS[data["kind"]]
     known = {f.name for f in fields(kind)}
-    values = {name: _typed(name, value) for name, value in data.items() if name in known}
     try:
-        return kind(**values)
+        return kind(**{name: _typed(name, value) for name, value in data.items() if name in known})
     except TypeError as error:
         raise ValueError(f"{data['kind']} record lacks a field: {error}") from error
 
@@ -261,7 +260,7 @@ def _of(records: Sequence[Record], kind: type[R]) -> list[R]:
 
 def _typed(name: str, value: Any) -> Any:
     if name in {"must", "should", "may"}:
-        return Tally(**value)
+        return Tally(**{f.name: value[f.name] for f in fields(Tally) if f.name in value})
     enums = {"level": Level, "status": Status, "verdict": Verdict, "outcome": Outcome}
     if name in enums and value in list(enums[name]):
         return enums[name](value)

@@ -24,12 +24,6 @@ def smoke(candidate: Candidate) -> None:
         first, second = trial.logits(), trial.logits()
     except (RequirementFailed, NotSupported) as error:
         raise AdapterBroken(f"adapter {candidate.name!r}: {error} (smoke stage: {case})") from error
-    expected = (case.batch, case.config.num_classes)
-    if tuple(first.shape) != expected:
-        raise AdapterBroken(
-            f"adapter {candidate.name!r}: logits() returned shape {tuple(first.shape)}, expected (B, K) = {expected} "
-            f"(smoke stage: {case})"
-        )
     if not torch.equal(first.nan_to_num(), second.nan_to_num()):
         raise AdapterBroken(
             f"adapter {candidate.name!r}: logits() of the same images differ between two calls by up to "
