@@ -125,7 +125,14 @@ class Candidate:
     def resize(self, table: Tensor, grid: tuple[int, int], new_grid: tuple[int, int]) -> Tensor:
         """The candidate's own resizing of a position table. (1, N+1, D) -> (1, N'+1, D)."""
         resized = self.call("resize_position_embedding", table, grid, new_grid)
-        return as_tensor(resized, "resize_position_embedding()")
+        answer = as_tensor(resized, "resize_position_embedding()")
+        shape = (1, prod(new_grid) + int(self.conventions.class_token_has_position), table.shape[2])
+        if tuple(answer.shape) != shape:
+            letters = "(1, N'+1, D)" if self.conventions.class_token_has_position else "(1, N', D)"
+            raise RequirementFailed(
+                f"resize_position_embedding() returned shape {tuple(answer.shape)}, expected {letters} = {shape}"
+            )
+        return answer
 
     @cached_property
     def resizes_rectangles(self) -> bool:
@@ -287,10 +294,8 @@ class Trial:
         }[hook]
         if tuple(answer.shape) != shape:
             raise RequirementFailed(f"{what} returned shape {tuple(answer.shape)}, expected {letters} = {shape}")
-        if not answer.is_floating_point():
-            raise RequirementFailed(
-                f"{what} returned dtype {str(answer.dtype).removeprefix('torch.')}, expected a float"
-            )
+        if answer.dtype != given.dtype:
+            raise RequirementFailed(f"{what} returned dtype {_short(answer.dtype)}, expected {_short(given.dtype)}")
         return answer
 
     def _asked(self, hook: str, images: Tensor | None) -> Any:
@@ -311,7 +316,7 @@ def as_tensor(value: Any, what: str) -> Tensor:
     """
     tensor = value if isinstance(value, Tensor) else _taken_over(value, what)
     if tensor.layout != torch.strided or tensor.is_meta:
-        kind = "on the meta device" if tensor.is_meta else f"in layout {str(tensor.layout).removeprefix('torch.')}"
+        kind = "on the meta device" if tensor.is_meta else f"in layout {_short(tensor.layout)}"
         raise RequirementFailed(f"{what} returned a tensor {kind}, expected a dense one")
     return tensor.detach().to("cpu", copy=True)
 
@@ -332,6 +337,10 @@ def _taken_over(value: Any, what: str) -> Tensor:
         raise RequirementFailed(
             f"{what} returned a {type(value).__name__} that is no array of numbers: {_one_line(error)}"
         ) from error
+
+
+def _short(kind: torch.dtype | torch.layout) -> str:
+    return str(kind).removeprefix("torch.")
 
 
 def _one_line(error: BaseException) -> str:

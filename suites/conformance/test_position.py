@@ -190,7 +190,8 @@ def _table_in_use(impl: Candidate, trial: Trial, resized: Trial, grid: tuple[int
     """
     rows = grid[0] * grid[1] + int(_class_row(impl))
     table = resized.export().get("position_embedding") if impl.offers("export") else None
-    if table is not None and table.shape[1] == rows:
+    if table is not None and table.dim() > 1 and table.shape[1] == rows:
+        assert_tensor(table, (1, rows, trial.config.width), torch.float64, "position_embedding of the resized model")
         return table
     return resize_position_embedding(
         trial.weights["position_embedding"],

@@ -21,6 +21,14 @@ REQUIREMENTS = _by_id()
 """Every requirement by its id, in the order of the forward pass."""
 
 
+def summary(area: str) -> str:
+    """An area's name and what it is about: the first line of its module."""
+    for module in _AREAS:
+        if module.DECLARED[0].area == area:
+            return (module.__doc__ or area).splitlines()[0].rstrip(".")
+    raise HarnessError(f"there is no area {area!r}")
+
+
 def total(level: Level) -> int:
     """How many requirements of a level there are: the denominator of every verdict."""
     return sum(requirement.level == level for requirement in REQUIREMENTS.values())
