@@ -18,7 +18,7 @@ def describe(device: str, threads: int) -> dict[str, Any]:
     """Everything about this machine and its packages that a figure or a verdict may depend on. Imports torch."""
     import torch  # noqa: PLC0415
 
-    cudnn = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
+    cudnn = torch.backends.cudnn.version()
     return {
         "vitbench": vitbench.__version__,
         "python": f"{platform.python_implementation()} {platform.python_version()}",
@@ -101,7 +101,7 @@ def _gpu(device: str) -> Mapping[str, Any]:
 
 def _driver_version() -> str | None:
     """The NVIDIA driver's version by NVML; None where NVML is not to be had."""
-    import pynvml  # type: ignore[import-untyped]  # noqa: PLC0415
+    import pynvml  # noqa: PLC0415
 
     try:
         pynvml.nvmlInit()
