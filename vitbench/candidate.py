@@ -294,7 +294,8 @@ class Trial:
         }[hook]
         if tuple(answer.shape) != shape:
             raise RequirementFailed(f"{what} returned shape {tuple(answer.shape)}, expected {letters} = {shape}")
-        if answer.dtype != given.dtype:
+        judged_later = hook == "logits" and answer.is_floating_point()  # a model of one dtype is no broken adapter
+        if answer.dtype != given.dtype and not judged_later:
             raise RequirementFailed(f"{what} returned dtype {_short(answer.dtype)}, expected {_short(given.dtype)}")
         return answer
 
