@@ -98,7 +98,7 @@ def _from_module(target: str, impl: str) -> Any:
     if _spec(module_name) is None:
         raise _not_found(impl, f"module {module_name!r} (not importable)")
     found = _import(module_name, impl)
-    for part in path.split("."):
+    for part in path.split(".") if path else ():
         with _importing(impl):  # a lazy module imports now
             offered = hasattr(found, part)
         if not offered:
