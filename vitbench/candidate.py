@@ -332,8 +332,8 @@ def _taken_over(value: Any, what: str) -> Tensor:
     import numpy as np  # noqa: PLC0415  # only foreign frameworks need it
 
     try:
-        array = np.array(value)
-        return torch.from_numpy(np.ascontiguousarray(array, array.dtype.newbyteorder("=")))
+        array = np.asarray(value)
+        return torch.from_numpy(np.array(array, array.dtype.newbyteorder("="), order="C"))  # a copy that is writable
     except Exception as error:
         raise RequirementFailed(
             f"{what} returned a {type(value).__name__} that is no array of numbers: {_one_line(error)}"
