@@ -54,7 +54,7 @@ def test_permuting_the_heads_changes_nothing(impl: Candidate, case: Case) -> Non
     assert_consistent(permuted.logits(), trial.logits(), "logits with permuted heads")
 
 
-@requirement("VIT-ATTN-HEADS-SEPARATE")
+@requirement("VIT-ATTN-SEPARATE-HEADS")
 @given(case=vit_cases(heads=SEVERAL_HEADS))
 def test_each_head_attends_with_its_own_features(impl: Candidate, case: Case) -> None:
     trial = impl.trial(case)

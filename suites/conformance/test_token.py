@@ -44,7 +44,7 @@ def test_every_token_receives_its_own_position_once(impl: Candidate, case: Case)
     assert_consistent(trial.tokens(), expected, "tokens z_0")
 
 
-@requirement("VIT-TOKEN-POSITION-USED")
+@requirement("VIT-TOKEN-ORDER")
 @given(case=vit_cases(grids=SEVERAL_PATCHES))
 def test_the_order_of_the_patches_matters(impl: Candidate, case: Case) -> None:
     trial = impl.trial(case)

@@ -354,7 +354,7 @@ DEVIATIONS = (
         id="positions-missing",
         summary="no position embeddings",
         replaces={"vit.add_positions": lambda z, positions: z},
-        breaks="VIT-TOKEN-POSITION-USED",
+        breaks="VIT-TOKEN-ORDER",
         known_from="TensorRT-LLM #11065",
     ),
     Deviation(
@@ -494,7 +494,7 @@ DEVIATIONS = (
         id="heads-one-wide",
         summary="one wide head instead of several",
         replaces={"vit.split_heads": _one_wide_head},
-        breaks="VIT-ATTN-HEADS-SEPARATE",
+        breaks="VIT-ATTN-SEPARATE-HEADS",
         known_from="kornia #2186",
     ),
     Deviation(

@@ -35,7 +35,7 @@ DECLARED = (
         source="Eq. 8",
     ),
     Requirement(
-        id="VIT-ATTN-HEADS-SEPARATE",
+        id="VIT-ATTN-SEPARATE-HEADS",
         level=Level.MUST,
         statement="A model of several heads must attend with each head on its own D_h features.",
         rationale="One wide head where several were asked for has the same parameters and shapes (kornia #2186).",

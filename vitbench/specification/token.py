@@ -37,7 +37,7 @@ DECLARED = (
         hooks=("tokens",),
     ),
     Requirement(
-        id="VIT-TOKEN-POSITION-USED",
+        id="VIT-TOKEN-ORDER",
         level=Level.MUST,
         statement="The logits must depend on the order of the patches through the position embeddings.",
         rationale="Without positions the encoder sees a bag of patches, and no shape tells.",
