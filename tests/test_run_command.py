@@ -146,7 +146,10 @@ def test_vitbench_alone_lists_its_verbs(arguments: list[str], capsys: pytest.Cap
 
 def test_an_unknown_verb_lists_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
     assert vitbench_main(["race"]) == 2
-    assert capsys.readouterr().err == "vitbench: no verb 'race'; there are run, report (vitbench help explains them)\n"
+    assert (
+        capsys.readouterr().err
+        == "vitbench: no verb 'race'; there are run, report, spec (vitbench help explains them)\n"
+    )
 
 
 # --- bad input: one line, the right exit code, nothing run
