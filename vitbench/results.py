@@ -208,7 +208,7 @@ def from_line(line: str) -> Record:
         ValueError: the line is no record.
     """
     data = json.loads(line)
-    if not isinstance(data, dict) or data.get("kind") not in _KINDS:
+    if not isinstance(data, dict) or data.get("kind") not in list(_KINDS):
         raise ValueError(f"no record of a known kind: {line[:80]!r}")
     kind = _KINDS[data["kind"]]
     known = {f.name for f in fields(kind)}
