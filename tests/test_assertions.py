@@ -316,9 +316,9 @@ def test_a_note_is_made_once() -> None:
     ("margin", "text"),
     [
         (None, "exact"),
-        (0.0, "0 of the allowed error"),
-        (0.123, "0.12 of the allowed error"),
-        (2.5e9, "2.5e+09 of the allowed error"),
+        (0.0, "0 times the allowed error"),
+        (0.123, "0.12 times the allowed error"),
+        (2.5e9, "2.5e+09 times the allowed error"),
         (NAN, "not finite"),
         (INFINITY, "not finite"),
     ],

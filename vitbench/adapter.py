@@ -48,7 +48,7 @@ class Adapter:
         Raises:
             NotSupported: the package has no such model; the reason is shown in the report.
         """
-        raise NotImplementedError
+        raise NotImplementedError("an adapter must define build(config)")
 
     def load(self, model: Model, state: Mapping[str, Tensor]) -> None:
         """Put canonical parameters (``vitbench.reference.parameters``) into the model, in place."""
@@ -105,21 +105,19 @@ def collect_outputs(modules: Sequence[torch.nn.Module], run: Any, item: int = 0)
 
 
 def _collect(modules: Sequence[torch.nn.Module], run: Any, pick: Any) -> list[Tensor]:
-    seen: dict[int, Tensor] = {}
+    """One value a module, in order; a module that is listed several times gives its calls one after the other."""
+    calls: dict[torch.nn.Module, list[Tensor]] = {module: [] for module in modules}
 
-    def hook_for(index: int) -> Any:
-        def hook(module: torch.nn.Module, inputs: Any, output: Any) -> None:
-            seen[index] = pick(module, inputs, output)
+    def hook(module: torch.nn.Module, inputs: Any, output: Any) -> None:
+        calls[module].append(pick(module, inputs, output))
 
-        return hook
-
-    handles = [module.register_forward_hook(hook_for(i)) for i, module in enumerate(modules)]
+    handles = [module.register_forward_hook(hook) for module in calls]
     try:
         run()
     finally:
         for handle in handles:
             handle.remove()
-    missing = [type(modules[i]).__name__ for i in range(len(modules)) if i not in seen]
+    missing = [type(module).__name__ for module in calls if len(calls[module]) < list(modules).count(module)]
     if missing:
         raise NotSupported(f"these modules did not run in the forward pass: {', '.join(missing)}")
-    return [seen[i] for i in range(len(modules))]
+    return [calls[module].pop(0) for module in modules]

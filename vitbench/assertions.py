@@ -157,4 +157,4 @@ def margin_text(margin: float | None) -> str:
     """A margin for people: how much of the allowed error was used."""
     if margin is None:
         return "exact"
-    return "not finite" if not math.isfinite(margin) else f"{margin:.2g} of the allowed error"
+    return "not finite" if not math.isfinite(margin) else f"{margin:.2g} times the allowed error"

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from vitbench.adapter import Adapter, Conventions, Model, NotSupported, ViTConfig
 from vitbench.cases import Case, random_images, several_heads, square_image, square_patch, three_channels
 from vitbench.errors import AdapterBroken, RequirementFailed
+from vitbench.evidence import current_evidence
 from vitbench.isolation import Isolation
 from vitbench.reference.parameters import exercised_weights
 from vitbench.reference.stages import Stages, stages
@@ -106,6 +107,7 @@ class Candidate:
         """
         if not exactly:
             case = replace(case, config=self.within_reach(case.config))
+        current_evidence().ran(case)
         if weights is None:
             weights = exercised_weights(case.config, self.conventions, case.seed)
         trial = Trial(self, case, weights)
@@ -114,6 +116,7 @@ class Candidate:
 
     def fresh(self, case: Case) -> "Trial":
         """The case's model as the package initialises it, with nothing loaded."""
+        current_evidence().ran(case)
         return Trial(self, case, {})
 
     def within_reach(self, config: ViTConfig) -> ViTConfig:
@@ -158,15 +161,22 @@ class Candidate:
             (three_channels, [replace(_PLAIN, channels=n) for n in (1, 2, 4)]),
             (several_heads, [replace(_PLAIN, num_heads=1)]),
         ]
-        return [simplify for simplify, probes in features if not all(self._builds(probe) for probe in probes)]
+        return [simplify for simplify, probes in features if not all(self._runs(probe) for probe in probes)]
 
-    def _builds(self, config: ViTConfig) -> bool:
+    def _runs(self, config: ViTConfig) -> bool:
+        """Whether a model of these sizes can be built, loaded and run; the feature's own requirement says why not."""
+        case = Case(config, batch=1, seed=0)
         try:
-            self.call("build", config)
-        except NotSupported:
+            trial = Trial(self, case, {})
+        except (NotSupported, RequirementFailed):
             return False
-        except CandidateRaised:
-            return True  # offered, and broken: the checks shall show it
+        try:
+            self.call("load", trial.model, exercised_weights(config, self.conventions, case.seed))
+            trial.logits()
+        except RequirementFailed:
+            return False
+        except NotSupported:
+            return not self.offers("load")
         return True
 
     def _moved(self, argument: Any) -> Any:

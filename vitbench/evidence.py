@@ -19,6 +19,7 @@ class Evidence:
     assertions: int = 0  # within the current example
     worst_margin: float | None = None  # error / bound
     example: str = ""  # the example being run; at the end of a failure, the smallest that fails
+    example_is_final: bool = False
     failed: set[str] = field(default_factory=set)  # the examples that failed
     shrinking_runs: int = 0  # examples run since the first failure
     notes: list[str] = field(default_factory=list)
@@ -28,6 +29,11 @@ class Evidence:
         self.assertions += 1
         if margin is not None:
             self.worst_margin = max(margin, self.worst_margin or 0.0)
+
+    def ran(self, example: object) -> None:
+        """Name the example as it is really run, where the candidate's limits changed what was drawn."""
+        if not self.example_is_final:
+            self.example, self.example_is_final = str(example), True
 
     def note(self, text: str) -> None:
         """Remember something that a reader of the verdict should know."""

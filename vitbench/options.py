@@ -122,7 +122,7 @@ examples:
   vitbench run --dry-run                         what would run
 
 exit codes:
-  0  every cell ran to a verdict, a figure or a recorded reason, whatever these say: a lab reports, vitbench.gate judges
+  0  every cell ran to a verdict, a figure or a recorded reason, whatever these say: this command reports, pytest judges
   2  an option cannot be used; nothing ran
   3  vitbench itself is at fault
   4  an adapter named by --impl is missing or broken, and nothing ran; or every adapter turned out broken

@@ -66,6 +66,7 @@ class ConformanceChecks:
         self.config = config
         self.session: ConformanceSession | None = None
         self.verdict: VerdictRecord | None = None
+        self.interrupted = False
         self.runs_here = not hasattr(config, "workerinput")  # an xdist worker judges; its controller records
 
     def pytest_itemcollected(self, item: pytest.Item) -> None:
@@ -168,6 +169,8 @@ class ConformanceChecks:
             pytest.ExitCode.INTERNAL_ERROR,
             pytest.ExitCode.USAGE_ERROR,
         ):
+            self.interrupted = True
+            self.session.interrupt()
             return
         self.verdict = self.session.finish()
         if self.verdict is not None:
@@ -179,7 +182,7 @@ class ConformanceChecks:
             return
         from vitbench.terminal import write_summary  # noqa: PLC0415
 
-        write_summary(terminalreporter, self.session, self.verdict)
+        write_summary(terminalreporter, self.session, self.verdict, interrupted=self.interrupted)
 
     def _begin(self, session: "ConformanceSession") -> bool:
         """Whether the adapter came through the smoke stage."""

@@ -1,6 +1,7 @@
 """Images, weights and tables altered in one telling way."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -51,6 +52,16 @@ def reorder_features(weights: Weights, order: Sequence[int]) -> dict[str, Tensor
     return changed
 
 
+def reorder_channels(weights: Weights, channels: int, order: Sequence[int]) -> dict[str, Tensor]:
+    """Patch embedding weights for images whose channels come in another order."""
+    index = list(order)
+    changed = {"patch_embedding.weight": weights["patch_embedding.weight"][:, index]}
+    for name in ("patch_embedding.input_norm.weight", "patch_embedding.input_norm.bias"):
+        if name in weights:
+            changed[name] = weights[name].unflatten(0, (channels, -1))[index].flatten()
+    return changed
+
+
 def head_order(config: ViTConfig) -> list[int]:
     """Features with the heads rotated by one."""
     return [head * config.head_dim + d for head in rotation(config.num_heads) for d in range(config.head_dim)]
@@ -86,3 +97,44 @@ def float32_resize_error(
     exact = resize_position_embedding(table, grid, new_grid, kind, class_row=class_row)
     single = resize_position_embedding(table.float(), grid, new_grid, kind, class_row=class_row)
     return (single.double() - exact).abs().max().item()
+
+
+BRANCH_OUTPUTS = ("attention.output.weight", "attention.output.bias", "mlp.fc2.weight", "mlp.fc2.bias")
+"""The last parameters of both branches: with them zero, a block adds nothing."""
+
+
+def equal_tokens(weights: Weights, scale: float = 1.0) -> dict[str, Tensor]:
+    """Weights with which every token is one and the same vector, from z_0 to z_L and whatever the image.
+
+    Only the final norm, the pooling's weights and the head are left to matter: how patches, positions, attention and
+    MLP are computed cannot show.
+    """
+    width = weights["class_token"].shape[-1]
+    generator = torch.Generator().manual_seed(width)
+    token = scale * torch.randn(width, generator=generator, dtype=weights["class_token"].dtype)
+    last = "patch_embedding.output_norm" if "patch_embedding.output_norm.bias" in weights else "patch_embedding"
+    changed = {name: torch.zeros_like(w) for name, w in weights.items() if name.endswith(BRANCH_OUTPUTS)}
+    changed["position_embedding"] = torch.zeros_like(weights["position_embedding"])
+    changed[f"{last}.weight"] = torch.zeros_like(weights[f"{last}.weight"])
+    return changed | {f"{last}.bias": token, "class_token": token.expand(1, 1, -1).clone()}
+
+
+def transposed_config(config: ViTConfig) -> ViTConfig:
+    """The sizes of the same model for images lying on their side."""
+    (height, width), (patch_h, patch_w) = config.image_size, config.patch_size
+    return replace(config, image_size=(width, height), patch_size=(patch_w, patch_h))
+
+
+def transposed_weights(weights: Weights, config: ViTConfig, *, class_row: bool) -> dict[str, Tensor]:
+    """The weights with which a model of ``transposed_config`` treats images on their side as these treat them upright."""
+    table = weights["position_embedding"]
+    turned = on_grid(table, config.grid, class_row=class_row).transpose(0, 1)
+    changed = {
+        "position_embedding": off_grid(turned, table, class_row=class_row),
+        "patch_embedding.weight": weights["patch_embedding.weight"].transpose(2, 3).contiguous(),
+    }
+    for name in ("patch_embedding.input_norm.weight", "patch_embedding.input_norm.bias"):
+        if name in weights:
+            pixels = weights[name].reshape(config.channels, *config.patch_size)
+            changed[name] = pixels.transpose(1, 2).flatten()
+    return {**weights, **changed}

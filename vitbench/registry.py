@@ -87,10 +87,18 @@ def _find(impl: str) -> tuple[Any, str]:
         return _from_module(registration.target, impl), registration.target
     location, _, attribute = impl.partition(":")
     if location.endswith(".py"):
+        _importable_from(Path(location).resolve().parent)  # as `python adapter.py` has it
         return _from_file(Path(location), attribute, impl), location
+    _importable_from(Path.cwd())  # as `python -m` has it; the command pytest does not
     if attribute:
         return _from_module(impl, impl), impl
     return _from_package(impl), f"{impl}.vitbench_adapter"
+
+
+def _importable_from(folder: Path) -> None:
+    """Let what lies beside the user's adapter be imported, before anything else of the same name."""
+    if str(folder) not in sys.path[:1]:
+        sys.path.insert(0, str(folder))
 
 
 def _from_module(target: str, impl: str) -> Any:

@@ -83,7 +83,7 @@ class ConformanceSession:
             level=declared.level,
             statement=declared.statement,
             status=judgement.status,
-            examples=evidence.examples,
+            examples=evidence.examples + (judgement.status is Status.FAILED),
             unsupported=evidence.unsupported,
             worst_margin=evidence.worst_margin,
             reason=judgement.reason,
@@ -103,11 +103,19 @@ class ConformanceSession:
             record = None if self.partial else self._verdict()
             if record is not None:
                 self._write(record)
-            if self.options.cell is None:
-                finished = datetime.now(UTC)
-                duration = (finished - self._started).total_seconds()
-                self._write(Footer(finished_at=finished.isoformat(), status="complete", duration_s=duration))
+            self._close("complete")
         return record
+
+    def interrupt(self) -> None:
+        """Close the results without a verdict; what was judged stays."""
+        with self._output:
+            self._close("interrupted")
+
+    def _close(self, status: str) -> None:
+        if self.options.cell is None:
+            finished = datetime.now(UTC)
+            duration = (finished - self._started).total_seconds()
+            self._write(Footer(finished_at=finished.isoformat(), status=status, duration_s=duration))
 
     @property
     def partial(self) -> bool:

@@ -1,5 +1,6 @@
 """What a conformance run says on the terminal."""
 
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from vitbench.assertions import margin_text
@@ -23,7 +24,7 @@ def failure_text(record: RequirementRecord, source: str) -> str:
     lines = [
         f"{record.id} ({record.level}): {record.statement}",
         f"  found:     {record.reason}",
-        f"  example:   {record.example or 'its only one'} (after {record.examples} that passed)",
+        f"  example:   {record.example or 'its only one'} ({_tried(record.examples)})",
         f"  margin:    {margin_text(record.worst_margin)}",
         f"  source:    {source}",
         f"  reproduce: {record.reproduce}",
@@ -31,20 +32,26 @@ def failure_text(record: RequirementRecord, source: str) -> str:
     return "\n".join(lines)
 
 
+def _tried(examples: int) -> str:
+    return "the first tried" if examples == 1 else f"{examples} tried before a smaller one was sought"
+
+
 def write_summary(
-    reporter: "pytest.TerminalReporter", session: "ConformanceSession", verdict: VerdictRecord | None
+    reporter: "pytest.TerminalReporter",
+    session: "ConformanceSession",
+    verdict: VerdictRecord | None,
+    *,
+    interrupted: bool = False,
 ) -> None:
-    """The requirements that stand between the candidate and CONFORMS, then the verdict."""
+    """What stands between the candidate and CONFORMS, a line each, then the verdict."""
     options, candidate = session.options, session.candidate
     reporter.section(f"conformance of {candidate.name} {candidate.version} ({options.preset}, seed {options.seed})")
-    order = (Status.ERROR, Status.FAILED, Status.NOT_OFFERED)
-    for record in sorted((r for r in session.records if r.status in order), key=lambda r: order.index(r.status)):
-        reporter.line(f"{record.status.replace('_', ' '):<12} {record.level:<6} {record.id:<28} {record.reason}")
-    for record in session.records:
-        if record.status is Status.PASSED and record.reason:
-            reporter.line(f"{'note':<12} {record.level:<6} {record.id:<28} {record.reason}")
+    for line in _findings(session.records):
+        reporter.line(_cut(line, reporter))
     if session.reason:
         reporter.line(f"{Verdict.ADAPTER_BROKEN}: {session.reason}", red=True)
+    elif interrupted:
+        reporter.line(f"interrupted after {len(session.records)} of {len(REQUIREMENTS)} requirements: no verdict")
     elif verdict is None:
         judged, all_of_them = len(session.records), len(REQUIREMENTS)
         reporter.line(f"{judged} of {all_of_them} requirements were judged: a selection has no verdict")
@@ -55,3 +62,26 @@ def write_summary(
         reporter.line(f"MUST {verdict.must}: {verdict.verdict}", **colour)
     if options.results is not None and options.cell is None:
         reporter.line(f"results: {options.results} (python -m vitbench.report {options.results} -o report.html)")
+
+
+def _findings(records: Sequence[RequirementRecord]) -> Iterator[str]:
+    """Errors and failures first; what is not offered by its reason, since one missing method explains many."""
+    for status in (Status.ERROR, Status.FAILED):
+        for record in records:
+            if record.status is status:
+                yield f"{status:<12} {record.level:<6} {record.id:<28} {record.reason}"
+    reasons: dict[str, list[RequirementRecord]] = {}
+    for record in records:
+        if record.status is Status.NOT_OFFERED:
+            reasons.setdefault(record.reason, []).append(record)
+    for reason, concerned in reasons.items():
+        yield f"{'NOT OFFERED':<12} {reason}: {', '.join(f'{r.level} {r.id}' for r in concerned)}"
+    for record in records:
+        if record.status is Status.PASSED and record.reason:
+            yield f"{'note':<12} {record.level:<6} {record.id:<28} {record.reason}"
+
+
+def _cut(line: str, reporter: "pytest.TerminalReporter") -> str:
+    """One line of a terminal; the whole text stands above, and in the results. A log is not cut."""
+    width = reporter._tw.fullwidth  # noqa: SLF001  # pytest has no other name for it
+    return line if len(line) <= width or not reporter.isatty else line[: width - 2] + " …"

@@ -5,6 +5,7 @@ from vitbench.candidate import Candidate
 from vitbench.cases import Case, random_images, vit_cases
 from vitbench.check import given, requirement
 from vitbench.errors import RequirementFailed
+from vitbench.probes import equal_tokens, one_patch_changed_each
 
 ATTENTION_OUTPUT = ("attention.output.weight", "attention.output.bias")
 
@@ -37,14 +38,22 @@ def test_logits_cannot_see_an_image_that_the_class_token_cannot(impl: Candidate,
 @given(case=vit_cases(pool="mean"))
 def test_mean_pooling_leaves_the_class_token_out(impl: Candidate, case: Case) -> None:
     trial = impl.trial(case)
-    assert_semantics(trial.logits(), trial.reference.logits, "logits with pooling by the mean")
+    apart = trial.zeroed(*ATTENTION_OUTPUT)  # no token sees another
+    other_class = apart.with_weights({"class_token": 1 - trial.weights["class_token"]})
+    assert_consistent(other_class.logits(), apart.logits(), "logits with another class token, without attention")
+    image = trial.images[:1]
+    for n, changed in enumerate(one_patch_changed_each(image[0], trial.config)):
+        assert_changed(apart.logits(changed[None]), apart.logits(image), f"logits after a change of patch {n}")
+    same = trial.with_weights(equal_tokens(trial.weights))
+    assert_semantics(same.logits()[0], same.reference.logits[0], "logits where every token is the same")
 
 
 @requirement("VIT-HEAD-HIDDEN")
 @given(case=vit_cases(head="mlp"))
 def test_the_pre_training_head_has_one_hidden_layer(impl: Candidate, case: Case) -> None:
     trial = impl.trial(case)
-    assert_semantics(trial.logits(), trial.reference.logits, "logits of the pre-training head")
+    same = trial.with_weights(equal_tokens(trial.weights))
+    assert_semantics(same.logits()[0], same.reference.logits[0], "logits of the pre-training head, all tokens the same")
 
 
 @requirement("VIT-HEAD-INIT")
@@ -56,6 +65,7 @@ def test_a_fresh_head_starts_as_declared(impl: Candidate, case: Case) -> None:
         raise RequirementFailed(f"export() has no head.weight; it has {', '.join(sorted(exported)[:6])}, …")
     weight = exported["head.weight"]
     if impl.conventions.head_init == "zero":
-        assert_equal(int(weight.count_nonzero()), 0, "non-zero weights of a fresh head declared to start at zero")
+        what = 'non-zero weights of a fresh head (conventions.head_init is "zero"; declare "random" if that is meant)'
+        assert_equal(int(weight.count_nonzero()), 0, what)
     else:
-        assert_holds(bool((weight != 0).any()), "a fresh head declared to start at random is zero")
+        assert_holds(bool((weight != 0).any()), 'a fresh head is zero, though conventions.head_init is "random"')

@@ -10,9 +10,9 @@ from vitbench.assertions import assert_consistent, assert_same_bits, assert_sema
 from vitbench.candidate import Candidate, Trial
 from vitbench.cases import RECTANGULAR_GRIDS, Case, ResizeCase, equal_count_cases, resize_cases, vit_cases
 from vitbench.check import given, requirement
+from vitbench.evidence import current_evidence
 from vitbench.probes import float32_resize_error, off_grid, on_grid, position_table
 from vitbench.reference.positions import resize_position_embedding
-from vitbench.reference.stages import stages
 
 
 @requirement("VIT-POS-SIZE")
@@ -117,12 +117,15 @@ def test_a_model_runs_at_another_resolution(impl: Candidate, case: Case) -> None
         larger = replace(larger, image_size=((rows + 1) * patch_h, (rows + 1) * patch_w))
     resized = trial.at_image_size(larger.image_size)
     table = _table_in_use(impl, trial, resized, larger.grid)
-    expected = stages(resized.images, {**trial.weights, "position_embedding": table}, larger, trial.conventions)
-    assert_semantics(resized.logits(), expected.logits, f"logits at {larger.image_size[0]}×{larger.image_size[1]}")
+    built = impl.trial(replace(trial.case, config=larger), {**trial.weights, "position_embedding": table}, exactly=True)
+    what = f"logits at {larger.image_size[0]}×{larger.image_size[1]}, against a model built for that size"
+    assert_consistent(resized.logits(), built.logits(resized.images), what)
 
 
 def _reached(impl: Candidate, case: ResizeCase) -> ResizeCase:
-    return case if impl.resizes_rectangles else case.squared()
+    reached = case if impl.resizes_rectangles else case.squared()
+    current_evidence().ran(reached)
+    return reached
 
 
 def _assert_dtype_kept(impl: Candidate, case: ResizeCase, dtypes: Sequence[torch.dtype]) -> None:
