@@ -55,3 +55,13 @@ def test_a_deviation_leaves_the_reference_as_it_was() -> None:
         assert vit.attention_weights is not before
     assert vit.attention_weights is before
     assert images.sum() == 16
+
+
+@pytest.mark.parametrize("name", ["attention-scale-by-width", "block-parallel", "activation-tanh"])
+def test_a_defect_within_the_blocks_fails_nothing_that_is_about_something_else(name: str) -> None:
+    candidate = Candidate(DeviantAdapter(BANK[name]))
+    elsewhere = [
+        id_ for id_ in REQUIREMENTS if id_.split("-")[1] in {"PATCH", "TOKEN", "NORM", "POS", "STATE", "CONFIG"}
+    ]
+    elsewhere += ["VIT-HEAD-LINEAR", "VIT-HEAD-HIDDEN", "VIT-HEAD-MEAN", "VIT-HEAD-CLASS-TOKEN", "VIT-PURE-BATCH"]
+    assert [id_ for id_ in elsewhere if judged(id_, candidate).status is not Status.PASSED] == []

@@ -225,3 +225,11 @@ def test_other_peoples_tests_are_left_alone(pytester: pytest.Pytester) -> None:
     pytester.makepyfile("import sys\ndef test_mine():\n    assert 'torch' not in sys.modules")
     result = pytester.runpytest_subprocess()
     result.assert_outcomes(passed=1)
+
+
+def test_an_adapter_imports_what_lies_beside_it(pytester: pytest.Pytester) -> None:
+    folder = pytester.mkdir("mine")
+    (folder / "beside_the_adapter.py").write_text("ANSWER = 1")
+    (folder / "adapter.py").write_text("import beside_the_adapter\n" + ADAPTER)
+    result = run(pytester, "--impl", "mine/adapter.py", "-k", "VIT-PURE-BATCH", apart=True)
+    assert result.ret == 0

@@ -80,3 +80,9 @@ def test_a_report_needs_no_torch(tmp_path: Path) -> None:
     )
     subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
     assert (tmp_path / "report.html").stat().st_size > 100_000
+
+
+def test_a_runs_folder_stands_for_its_results(tmp_path: Path) -> None:
+    write(records(), tmp_path / "base" / "results.jsonl")
+    assert main([str(tmp_path / "base"), "-o", str(tmp_path / "report.html")]) == 0
+    assert "results.jsonl" in (tmp_path / "report.html").read_text(encoding="utf-8")

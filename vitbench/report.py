@@ -9,12 +9,14 @@ from vitbench import units
 from vitbench.errors import VitbenchError
 from vitbench.results import read
 
+RESULTS = "results.jsonl"  # within a run's folder
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Read the results, write the report, say where it is; the exit code."""
     options = _parser().parse_args(argv)
     try:
-        size = write_report(options.runs, options.output)
+        size = write_report([_results_in(path) for path in options.runs], options.output)
     except VitbenchError as error:
         print(f"vitbench.report: {error}", file=sys.stderr)
         return error.exit_code
@@ -34,13 +36,18 @@ def write_report(paths: Sequence[Path], output: Path) -> int:
     return render.write(model.build([read(path) for path in paths]), output)
 
 
+def _results_in(path: Path) -> Path:
+    """A run's folder stands for the results in it."""
+    return path / RESULTS if path.is_dir() else path
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m vitbench.report",
         description="Write one self-contained HTML file from the results of a run; several runs stand side by side.",
     )
     parser.add_argument(
-        "runs", metavar="RUN", nargs="+", type=Path, help="results file that vitbench.run wrote (.jsonl)"
+        "runs", metavar="RUN", nargs="+", type=Path, help="results file that vitbench.run wrote (.jsonl), or its folder"
     )
     parser.add_argument(
         "-o", "--output", metavar="FILE", type=Path, default=Path("report.html"), help="default: %(default)s"

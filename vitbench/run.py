@@ -21,10 +21,11 @@ from vitbench.executor import Finished, Recorded, execute
 from vitbench.options import Options, new_folder, parse
 from vitbench.plan import Cell, plan
 from vitbench.progress import display, waiting
+from vitbench.report import RESULTS
 from vitbench.requirement import Verdict
 from vitbench.results import Footer, Header, Outcome, ResultsWriter, Run
 
-RESULTS, REPORT = "results.jsonl", "report.html"
+REPORT = "report.html"
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 _BESIDE = 2  # conformance cells at once, where there are cores for them
 
