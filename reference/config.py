@@ -155,5 +155,12 @@ def _require_choice(owner: object, name: str, choices: object) -> None:
 
 
 def _nearest_divisor(whole: int, near: int) -> int:
-    divisors = [n for n in range(1, whole + 1) if whole % n == 0]
-    return min(divisors, key=lambda n: (abs(n - near), -n))
+    """The closest divisor, the larger of two; 1 where none lies near."""
+    for distance in range(min(near, _FARTHEST)):
+        for divisor in (near + distance, near - distance):
+            if divisor <= whole and whole % divisor == 0:
+                return divisor
+    return 1
+
+
+_FARTHEST = 10_000

@@ -18,6 +18,10 @@ SEMANTICS_RELATIVE = 1e-10
 """Tier S. Rounding of float64 through a few blocks stays near 1e-14; the mildest known defect, the tanh form of
 GELU, is near 1e-4. The bound lies between, four orders from either."""
 
+FLOAT32_INSIDE_RELATIVE = 1e-5
+"""For a candidate that was seen to round to float32 on the way (a softmax or LayerNorm in float32): its results are
+good to about 1e-6 of the largest value, through a few blocks."""
+
 _FLOAT32_ERROR_FACTOR = 2
 _FLOAT32_ULPS = 2
 
@@ -71,6 +75,12 @@ def _compare(actual: Tensor, expected: Tensor, what: str, float32_error: float |
         bound = _FLOAT32_ERROR_FACTOR * float32_error + _FLOAT32_ULPS * torch.finfo(torch.float32).eps * scale
         rule = "twice the reference's own error in float32"
         current_evidence().note(f"{what}: computed in float32 for float64 input; judged by float32's error")
+    elif current_evidence().float32_inside:
+        bound, rule = (
+            FLOAT32_INSIDE_RELATIVE * scale,
+            "1e-5 of the largest expected value, for float32 inside the model",
+        )
+        current_evidence().note("computes in float32 inside, whatever it is given; judged by float32's error")
     difference = (actual - expected).abs()
     error = difference.max().item()
     current_evidence().compared(error / bound)

@@ -14,7 +14,16 @@ import torch
 from torch import Tensor, nn
 
 from vitbench.adapter import Adapter, Conventions, Model, NotSupported, ViTConfig
-from vitbench.cases import Case, random_images, several_heads, square_image, square_patch, three_channels
+from vitbench.cases import (
+    Case,
+    random_images,
+    several_heads,
+    several_pixels,
+    square_image,
+    square_patch,
+    three_channels,
+    without_dropout,
+)
 from vitbench.errors import AdapterBroken, RequirementFailed
 from vitbench.evidence import current_evidence
 from vitbench.isolation import Isolation
@@ -28,6 +37,15 @@ Weights = Mapping[str, Tensor]
 _PLAIN = ViTConfig(
     image_size=(8, 8), patch_size=(4, 4), channels=3, width=8, depth=1, num_heads=2, mlp_dim=12, num_classes=3
 )
+
+
+_WITHOUT_MODEL = ("build", "resize_position_embedding")
+
+
+_STEP = 3e-7
+_LEAST_BEND = 1e-10
+"""Rounding in float64 bends the line by some 1e-15 and curvature by 1e-12, one rounding to float32 by 1e-8. The step
+is a few of float32's, so that its rounding shows as a change and not as none."""
 
 
 class CandidateRaised(RequirementFailed):
@@ -78,15 +96,21 @@ class Candidate:
         method = getattr(self.adapter, hook, None)
         if method is None:
             raise NotSupported(f"{self.name} has no method {hook}()")
-        passed = [self._moved(argument) for argument in arguments]
-        kept = [argument.clone() if isinstance(argument, Tensor) else None for argument in passed]
+        opaque = 0 if hook in _WITHOUT_MODEL else 1  # the model is the adapter's own affair, whatever it is
+        passed = [*arguments[:opaque], *(self._moved(argument) for argument in arguments[opaque:])]
+        kept = [
+            argument.clone() if i >= opaque and isinstance(argument, Tensor) else None
+            for i, argument in enumerate(passed)
+        ]
         isolation = Isolation(grad=grad)
         try:
             with isolation:
                 return method(*passed)
         except NotSupported:
             raise
-        except (Exception, SystemExit) as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # SystemExit and other ways out are the candidate's failure too
             raise CandidateRaised(f"{hook}() raised {type(error).__name__}: {_one_line(error)}") from error
         finally:
             self.side_effects += [SideEffect(hook, change) for change in isolation.changes]
@@ -97,7 +121,15 @@ class Candidate:
     def build(self, config: ViTConfig, dtype: torch.dtype = torch.float64) -> Model:
         """A model in evaluation mode, on the device and in the dtype if it is a torch module."""
         model = self.call("build", config)
-        return model.to(device=self.device, dtype=dtype).eval() if isinstance(model, nn.Module) else model
+        if model is None:
+            raise CandidateRaised("build() returned None, expected a model")
+        if not isinstance(model, nn.Module):
+            return model
+        try:
+            return model.to(device=self.device, dtype=dtype).eval()
+        except Exception as error:
+            what = f"the model does not go to {self.device}, {_short(dtype)} and eval()"
+            raise CandidateRaised(f"{what}: {type(error).__name__}: {_one_line(error)}") from error
 
     def trial(self, case: Case, weights: Weights | None = None, *, exactly: bool = False) -> "Trial":
         """The case's model with exercised (or the given) weights, ready to be asked.
@@ -108,6 +140,7 @@ class Candidate:
         if not exactly:
             case = replace(case, config=self.within_reach(case.config))
         current_evidence().ran(case)
+        current_evidence().float32_inside = self.float32_inside
         if weights is None:
             weights = exercised_weights(case.config, self.conventions, case.seed)
         trial = Trial(self, case, weights)
@@ -123,7 +156,7 @@ class Candidate:
         """The configuration without the features that the candidate declares out of reach."""
         for simplify in self._simplifications:
             config = simplify(config)
-        return config
+        return config if self.conventions.patch_embedding == "linear" else several_pixels(config)
 
     def resize(self, table: Tensor, grid: tuple[int, int], new_grid: tuple[int, int]) -> Tensor:
         """The candidate's own resizing of a position table. (1, N+1, D) -> (1, N'+1, D)."""
@@ -136,6 +169,23 @@ class Candidate:
                 f"resize_position_embedding() returned shape {tuple(answer.shape)}, expected {letters} = {shape}"
             )
         return answer
+
+    @cached_property
+    def float32_inside(self) -> bool:
+        """Whether a float64 model computes a step in float32: it answers a smooth question in steps.
+
+        A straight line of three images so close together that a float64 model's logits lie on a straight line too,
+        up to its own rounding; rounding to float32 on the way throws them off it by orders of magnitude.
+        """
+        case = Case(_PLAIN, batch=2, seed=0)
+        try:
+            trial = Trial(self, case, {})
+            self.call("load", trial.model, exercised_weights(_PLAIN, self.conventions, case.seed))
+            near, middle, far = (trial.logits(trial.images * (1 + step)) for step in (0.0, _STEP, 2 * _STEP))
+        except (NotSupported, RequirementFailed):
+            return False
+        bend = (far - 2 * middle + near).abs().max().item()
+        return near.dtype == torch.float64 and bend > _LEAST_BEND * near.abs().max().item()
 
     @cached_property
     def resizes_rectangles(self) -> bool:
@@ -160,6 +210,7 @@ class Candidate:
             (square_patch, [tall_patch]),
             (three_channels, [replace(_PLAIN, channels=n) for n in (1, 2, 4)]),
             (several_heads, [replace(_PLAIN, num_heads=1)]),
+            (without_dropout, [replace(_PLAIN, dropout=0.3, attention_dropout=0.3)]),
         ]
         return [simplify for simplify, probes in features if not all(self._runs(probe) for probe in probes)]
 
@@ -335,7 +386,7 @@ def as_tensor(value: Any, what: str) -> Tensor:
 def _taken_over(value: Any, what: str) -> Tensor:
     """A foreign array, by way of numpy where its strides or byte order are not for DLPack."""
     if hasattr(value, "__dlpack__"):
-        with suppress(BufferError, RuntimeError):
+        with suppress(BufferError, RuntimeError, TypeError):
             return torch.utils.dlpack.from_dlpack(value)
     elif not hasattr(value, "__array__"):
         raise RequirementFailed(f"{what} returned a {type(value).__name__}, expected a tensor")

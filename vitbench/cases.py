@@ -26,9 +26,10 @@ CLASSES = (3, 5, 2)
 BATCHES = (2, 3, 1, 4)
 
 # Grids between which positions are resized, and pairs of equal token count in different shapes.
-SOURCE_GRIDS = ((2, 3), (3, 3), (4, 2), (1, 5), (4, 4), (7, 5), (6, 1))
+SOURCE_GRIDS = ((2, 3), (3, 3), (4, 2), (1, 5), (4, 4), (7, 5), (6, 1), (14, 14), (11, 13))
 RECTANGULAR_GRIDS = ((2, 3), (4, 2), (1, 5), (7, 5), (6, 1))
 TARGET_GRIDS = ((3, 5), (4, 4), (2, 2), (5, 3), (1, 7), (6, 8), (3, 2), (7, 1))
+LARGE_SIDES = (1, 7, 13, 24, 37, 61)  # new sides at which a size computed by a float factor comes out one short
 EQUAL_COUNT_GRIDS = (
     ((2, 8), (4, 4)),
     ((4, 4), (2, 8)),
@@ -55,8 +56,8 @@ class Case:
         c = self.config
         extras = "".join(
             f", {name} {value}"
-            for name, value in (("head", c.head), ("pool", c.pool))
-            if value not in ("linear", "class_token")
+            for name, value in (("head", c.head), ("pool", c.pool), ("dropout", c.dropout))
+            if value not in ("linear", "class_token", 0.0)
         )
         return (
             f"image {_by(c.image_size)}, patch {_by(c.patch_size)}, channels {c.channels}, width {c.width}, "
@@ -103,6 +104,7 @@ def vit_cases(
     heads: Sequence[int] = HEADS,
     depths: Sequence[int] = DEPTHS,
     batches: Sequence[int] = BATCHES,
+    dropouts: Sequence[float] = (0.0,),
 ) -> Case:
     """Configurations over every size that a Vision Transformer has."""
     grid, patch = draw(st.sampled_from(grids)), draw(st.sampled_from(patches))
@@ -118,6 +120,8 @@ def vit_cases(
         num_classes=draw(st.sampled_from(CLASSES)),
         head=head,
         pool=pool,
+        dropout=(rate := draw(st.sampled_from(dropouts))),
+        attention_dropout=rate,
     )
     return Case(config, draw(st.sampled_from(batches)), draw(_SEEDS))
 
@@ -164,6 +168,23 @@ def several_heads(config: ViTConfig) -> ViTConfig:
     if config.num_heads > 1:
         return config
     return replace(config, num_heads=2, width=2 * config.width)
+
+
+def several_pixels(config: ViTConfig) -> ViTConfig:
+    """Patches of at least four numbers: a LayerNorm over one or two of them hides what is in the image."""
+    (rows, columns), (patch_h, patch_w) = config.grid, config.patch_size
+    if config.channels * patch_h * patch_w >= _FEWEST_NUMBERS:
+        return config
+    patch_h, patch_w = 2 * patch_h, 2 * patch_w
+    return replace(config, patch_size=(patch_h, patch_w), image_size=(rows * patch_h, columns * patch_w))
+
+
+def without_dropout(config: ViTConfig) -> ViTConfig:
+    """No dropout of any kind."""
+    return replace(config, dropout=0.0, attention_dropout=0.0)
+
+
+_FEWEST_NUMBERS = 4
 
 
 def _by(pair: tuple[int, int]) -> str:

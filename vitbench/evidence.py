@@ -19,6 +19,7 @@ class Evidence:
     assertions: int = 0  # within the current example
     worst_margin: float | None = None  # error / bound
     example: str = ""  # the example being run; at the end of a failure, the smallest that fails
+    float32_inside: bool = False  # the candidate computes a step in float32 whatever it is given
     example_is_final: bool = False
     failed: set[str] = field(default_factory=set)  # the examples that failed
     shrinking_runs: int = 0  # examples run since the first failure

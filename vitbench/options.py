@@ -172,7 +172,7 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
     )
     what.add_argument(
         "--seed",
-        type=_named("seed", _at_least(0)),
+        type=_named("seed", _seed),
         default=0,
         metavar="N",
         help="of weights, images and examples (default: 0)",
@@ -227,6 +227,16 @@ def _at_least(least: int) -> Callable[[str], int]:
         return int(text)
 
     return convert
+
+
+def _seed(text: str) -> int:
+    seed = _at_least(0)(text)
+    if seed > _LARGEST_SEED:
+        raise ValueError(f"{text!r} is larger than {_LARGEST_SEED}, the largest seed")
+    return seed
+
+
+_LARGEST_SEED = 2**32 - 1
 
 
 def _positive_seconds(text: str) -> float:

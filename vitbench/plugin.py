@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from vitbench.session import ConformanceSession, Options
 
 _EVIDENCE = pytest.StashKey[Any]()
+_SEEDS = 2**32
 _CHECKS = pytest.StashKey["ConformanceChecks"]()
 
 
@@ -209,6 +210,8 @@ class ConformanceChecks:
         from vitbench.session import Options  # noqa: PLC0415
 
         option = self.config.option
+        if not 0 <= option.seed < _SEEDS:
+            raise pytest.UsageError(f"--seed must be a whole number from 0 to 2^32 - 1, got {option.seed}")
         if option.impl is None:
             names = ", ".join(registered())
             raise pytest.UsageError(

@@ -85,14 +85,25 @@ def _find(impl: str) -> tuple[Any, str]:
                 f"pip install {registration.package.replace('_', '-')}"
             )
         return _from_module(registration.target, impl), registration.target
-    location, _, attribute = impl.partition(":")
+    location, attribute = _divided(impl)
     if location.endswith(".py"):
-        _importable_from(Path(location).resolve().parent)  # as `python adapter.py` has it
+        if Path(location).is_file():
+            import torch  # noqa: F401, PLC0415  # first, so that a numpy.py beside the adapter cannot stand in for torch's
+
+            _importable_from(Path(location).resolve().parent)  # as `python adapter.py` has it
         return _from_file(Path(location), attribute, impl), location
     _importable_from(Path.cwd())  # as `python -m` has it; the command pytest does not
     if attribute:
         return _from_module(impl, impl), impl
     return _from_package(impl), f"{impl}.vitbench_adapter"
+
+
+def _divided(impl: str) -> tuple[str, str]:
+    """Where, and the object there; a path may hold colons of its own."""
+    location, _, attribute = impl.rpartition(":")
+    if location.endswith(".py") or (location and not impl.endswith(".py")):
+        return location, attribute
+    return impl, ""
 
 
 def _importable_from(folder: Path) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vitbench import units
-from vitbench.errors import VitbenchError
+from vitbench.errors import OutputUnwritable, VitbenchError
 from vitbench.results import read
 
 RESULTS = "results.jsonl"  # within a run's folder
@@ -16,7 +16,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Read the results, write the report, say where it is; the exit code."""
     options = _parser().parse_args(argv)
     try:
-        size = write_report([_results_in(path) for path in options.runs], options.output)
+        runs = [_results_in(path) for path in options.runs]
+        if options.output.resolve() in {run.resolve() for run in runs}:
+            raise OutputUnwritable(f"{options.output} is one of the runs; name another file with -o")
+        size = write_report(runs, options.output)
     except VitbenchError as error:
         print(f"vitbench.report: {error}", file=sys.stderr)
         return error.exit_code

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
-from types import TracebackType
-from typing import Any, ClassVar, Self, TextIO, TypeVar
+from types import TracebackType, UnionType
+from typing import Any, ClassVar, Self, TextIO, TypeVar, get_args, get_origin
 
 from vitbench.errors import OutputUnwritable, ResultsUnreadable
 from vitbench.requirement import Level, Status, Tally, Verdict
@@ -213,9 +213,29 @@ def from_line(line: str) -> Record:
     kind = _KINDS[data["kind"]]
     known = {f.name for f in fields(kind)}
     try:
-        return kind(**{name: _typed(name, value) for name, value in data.items() if name in known})
-    except TypeError as error:
+        record = kind(**{name: _typed(name, value) for name, value in data.items() if name in known})
+    except (TypeError, AttributeError) as error:
         raise ValueError(f"{data['kind']} record lacks a field: {error}") from error
+    for field_ in fields(kind):
+        if not _fits(getattr(record, field_.name), field_.type):
+            raise ValueError(f"{data['kind']} record: {field_.name} is {getattr(record, field_.name)!r}")
+    return record
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Whether a value read from JSON is of a field's type: a class, a union of classes, a sequence or a mapping."""
+    if isinstance(kind, UnionType):
+        return any(_fits(value, part) for part in get_args(kind))
+    origin = get_origin(kind)
+    if origin is Mapping:
+        return True  # an environment may come to be of another shape, and readers take any
+    if origin is Sequence:
+        return isinstance(value, list | tuple) and all(_fits(item, get_args(kind)[0]) for item in value)
+    if kind is float:
+        return isinstance(value, float | int) and not isinstance(value, bool)
+    if isinstance(kind, type) and issubclass(kind, str):
+        return isinstance(value, str)  # a newer writer's word is kept
+    return not isinstance(kind, type) or isinstance(value, kind)
 
 
 def read(path: Path) -> Run:
@@ -233,7 +253,7 @@ def read(path: Path) -> Run:
     for line in filter(None, text.split("\n")):  # not splitlines(): a reason may hold other line separators
         try:
             records.append(from_line(line))
-        except ValueError:
+        except (ValueError, RecursionError):
             damaged += 1
     header = next((record for record in records if isinstance(record, Header)), None)
     if header is None:

@@ -33,6 +33,7 @@ _BESIDE = 2  # conformance cells at once, where there are cores for them
 def main(argv: Sequence[str] | None = None) -> int:
     """The exit code of a run; ``--help`` lists them."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    summary.speak_any_language()
     try:
         with _termination_as_interrupt():
             options = parse(arguments)
@@ -68,8 +69,8 @@ def _run(options: Options, cells: Sequence[Cell], arguments: Sequence[str]) -> i
         console.print(_how_to_read(writer.path, finished, len(cells)), markup=False, soft_wrap=True)
         return INTERRUPTED
     run = results.read(writer.path)
-    summary.show(run, console)
     report.write_report([run.path], folder / REPORT)
+    summary.show(run, console)
     console.print(f"\nreport: {folder / REPORT}", markup=False, soft_wrap=True)
     return exit_code(run)
 

@@ -1,7 +1,9 @@
 """The tables after a run: who conforms, and how fast each is; as lines where the terminal is too narrow for tables."""
 
 import os
+import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 
 from rich.console import Console
 from rich.padding import Padding
@@ -18,6 +20,13 @@ _WIDTH_OF_TABLES = 80  # below this, lines
 _WHOLE = ("Verdict", "Model", "images/s")  # columns that are never broken
 _FAILURES_SHOWN = 4
 _STYLES = {Verdict.CONFORMS: "bold green", Verdict.INCOMPLETE: "bold yellow", Verdict.HARNESS_ERROR: "bold magenta"}
+
+
+def speak_any_language() -> None:
+    """Let the terminal's encoding cost a character, and never the run: what it lacks is written as its code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def console(*, stderr: bool = False) -> Console:

@@ -143,7 +143,7 @@ def _assert_refused_or_padded(trial: Trial, image_size: tuple[int, int], route: 
     altered[:, :, height:], altered[:, :, :, width:] = 5.0, 5.0
     try:
         before, after = trial.logits(images), trial.logits(altered)
-    except CandidateRaised:
+    except (CandidateRaised, NotSupported):
         accept("refused, as it must be")
         return
     size = f"{image_size[0]}×{image_size[1]} image, patch {trial.config.patch_size[0]}×{trial.config.patch_size[1]} ({route})"

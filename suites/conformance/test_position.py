@@ -6,9 +6,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from vitbench.assertions import assert_consistent, assert_same_bits, assert_semantics, assert_tensor
-from vitbench.candidate import Candidate, Trial
-from vitbench.cases import RECTANGULAR_GRIDS, Case, ResizeCase, equal_count_cases, resize_cases, vit_cases
+from vitbench.assertions import assert_consistent, assert_holds, assert_same_bits, assert_semantics, assert_tensor
+from vitbench.candidate import Candidate
+from vitbench.cases import LARGE_SIDES, RECTANGULAR_GRIDS, Case, ResizeCase, equal_count_cases, resize_cases, vit_cases
 from vitbench.check import given, requirement
 from vitbench.evidence import current_evidence
 from vitbench.probes import float32_resize_error, off_grid, on_grid, position_table
@@ -19,9 +19,12 @@ from vitbench.reference.positions import resize_position_embedding
 @given(case=resize_cases())
 def test_a_resized_table_has_a_row_for_every_token(impl: Candidate, case: ResizeCase) -> None:
     case = _reached(impl, case)
-    rows = case.new_grid[0] * case.new_grid[1] + int(_class_row(impl))
-    resized = impl.resize(_table(impl, case), case.grid, case.new_grid)
-    assert_tensor(resized, (1, rows, case.width), torch.float64, "resized table")
+    for side in LARGE_SIDES:
+        new_grid = (side, case.new_grid[1]) if impl.resizes_rectangles else (side, side)
+        rows = new_grid[0] * new_grid[1] + int(_class_row(impl))
+        resized = impl.resize(_table(impl, case), case.grid, new_grid)
+        what = f"table resized from {case.grid} to {new_grid}"
+        assert_tensor(resized, (1, rows, case.width), torch.float64, what)
 
 
 @requirement("VIT-POS-IDENTITY")
@@ -110,16 +113,26 @@ def test_a_half_precision_table_is_resized_too(impl: Candidate, case: ResizeCase
 @given(case=vit_cases(grids=((2, 3), (3, 2), (2, 2), (3, 3))))
 def test_a_model_runs_at_another_resolution(impl: Candidate, case: Case) -> None:
     trial = impl.trial(case)
+    before = trial.logits()
     rows, columns = trial.config.grid
     patch_h, patch_w = trial.config.patch_size
     larger = impl.within_reach(replace(trial.config, image_size=((rows + 1) * patch_h, (columns + 2) * patch_w)))
     if larger.image_size == trial.config.image_size:  # square candidates ignore the extra columns
         larger = replace(larger, image_size=((rows + 1) * patch_h, (rows + 1) * patch_w))
     resized = trial.at_image_size(larger.image_size)
-    table = _table_in_use(impl, trial, resized, larger.grid)
-    built = impl.trial(replace(trial.case, config=larger), {**trial.weights, "position_embedding": table}, exactly=True)
+    kind, at_home = impl.conventions.position_resize, trial.weights["position_embedding"]
+    expected = resize_position_embedding(at_home, trial.config.grid, larger.grid, kind, class_row=_class_row(impl))
+    error = float32_resize_error(at_home, trial.config.grid, larger.grid, kind, class_row=_class_row(impl))
+    shown = resized.export().get("position_embedding") if impl.offers("export") else None
+    if shown is not None and shown.shape == expected.shape:  # the model keeps a table of its new size
+        _assert_resized(impl, shown, expected, "position table of the resized model", error)
+        expected = shown
+    built = impl.trial(
+        replace(trial.case, config=larger), {**trial.weights, "position_embedding": expected}, exactly=True
+    )
     what = f"logits at {larger.image_size[0]}×{larger.image_size[1]}, against a model built for that size"
     assert_consistent(resized.logits(), built.logits(resized.images), what)
+    assert_same_bits(trial.logits(), before, "logits of the model that was to stay as it was")
 
 
 def _reached(impl: Candidate, case: ResizeCase) -> ResizeCase:
@@ -129,11 +142,20 @@ def _reached(impl: Candidate, case: ResizeCase) -> ResizeCase:
 
 
 def _assert_dtype_kept(impl: Candidate, case: ResizeCase, dtypes: Sequence[torch.dtype]) -> None:
+    """The dtype stays, and the values are right as far as it can hold them."""
     case = _reached(impl, case)
-    rows = case.new_grid[0] * case.new_grid[1] + int(_class_row(impl))
     for dtype in dtypes:
-        resized = impl.resize(_table(impl, case).to(dtype), case.grid, case.new_grid)
-        assert_tensor(resized, (1, rows, case.width), dtype, f"table resized in {str(dtype).removeprefix('torch.')}")
+        what = f"table resized in {str(dtype).removeprefix('torch.')}"
+        table, kind = _table(impl, case).to(dtype), impl.conventions.position_resize
+        resized = impl.resize(table, case.grid, case.new_grid)
+        expected = resize_position_embedding(table.double(), case.grid, case.new_grid, kind, class_row=_class_row(impl))
+        assert_tensor(resized, expected.shape, dtype, what)
+        ulp = max(torch.finfo(dtype).eps, torch.finfo(torch.float32).eps)  # float64 is judged by the other requirements
+        error, bound = (resized.double() - expected).abs().max(), _ULPS * ulp * expected.abs().max()
+        assert_holds(bool(error <= bound), f"{what} as {kind}: an error of {error:.3g}, allowed {bound:.3g}")
+
+
+_ULPS = 16  # a bicubic kernel sums sixteen products, each rounded
 
 
 def _class_row(impl: Candidate) -> bool:
@@ -184,22 +206,3 @@ def _assert_resized(impl: Candidate, actual: Tensor, expected: Tensor, what: str
 
 def _patch_rows(impl: Candidate, table: Tensor) -> Tensor:
     return table[:, int(_class_row(impl)) :]
-
-
-def _table_in_use(impl: Candidate, trial: Trial, resized: Trial, grid: tuple[int, int]) -> Tensor:
-    """The positions of the resized model: its own table where it shows one of the new size, else as declared.
-
-    How the table is resized is judged by other requirements; here a kernel's rounding shall not count again.
-    """
-    rows = grid[0] * grid[1] + int(_class_row(impl))
-    table = resized.export().get("position_embedding") if impl.offers("export") else None
-    if table is not None and table.dim() > 1 and table.shape[1] == rows:
-        assert_tensor(table, (1, rows, trial.config.width), torch.float64, "position_embedding of the resized model")
-        return table
-    return resize_position_embedding(
-        trial.weights["position_embedding"],
-        trial.config.grid,
-        grid,
-        impl.conventions.position_resize,
-        class_row=_class_row(impl),
-    )

@@ -1,18 +1,22 @@
 """PURE: evaluation is a function of weights and images, and of nothing else."""
 
+from contextlib import suppress
+
 import torch
 
 from vitbench.assertions import assert_consistent, assert_equal, assert_same_bits
 from vitbench.candidate import Candidate, SideEffect, Trial
 from vitbench.cases import Case, vit_cases
 from vitbench.check import given, requirement
+from vitbench.errors import NotSupported
+from vitbench.probes import position_table
 
 IMAGE_HOOKS = ("logits", "patch_tokens", "tokens", "block_outputs", "attention", "representation")
 RANDOM_STATE = "the global random state"
 
 
 @requirement("VIT-PURE-REPEATABLE")
-@given(case=vit_cases())
+@given(case=vit_cases(dropouts=(0.3, 0.0)))
 def test_the_same_images_give_the_same_bits(impl: Candidate, case: Case) -> None:
     trial = impl.trial(case)
     assert_same_bits(trial.logits(), trial.logits(), "logits of the same images, twice")
@@ -73,4 +77,8 @@ def _effects(impl: Candidate, trial: Trial) -> list[SideEffect]:
     for hook in IMAGE_HOOKS:
         if hook == "logits" or impl.offers(hook):
             impl.call(hook, trial.model, trial.images)
+    if impl.offers("resize_position_embedding"):
+        with suppress(NotSupported):
+            table = position_table((2, 2), 8, trial.case.seed, class_row=impl.conventions.class_token_has_position)
+            impl.resize(table, (2, 2), (3, 3))
     return list(impl.side_effects)
