@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from vitbench.adapter import OPTIONAL_HOOKS, Adapter, Conventions, NotSupported, ViTConfig
 from vitbench.adapters.reference import ReferenceAdapter
-from vitbench.candidate import Candidate, CandidateRaised, SideEffect, as_tensor
+from vitbench.arrays import as_tensor
+from vitbench.candidate import Candidate, CandidateRaised, SideEffect
 from vitbench.cases import Case
 from vitbench.errors import AdapterBroken, HarnessError, RequirementFailed
 from vitbench.isolation import Isolation

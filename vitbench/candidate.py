@@ -1,22 +1,18 @@
 """A candidate under test: its adapter, called so that nothing it does can disturb the judgement."""
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
-from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from vitbench.adapter import Adapter, Conventions, Model, NotSupported, ViTConfig
+from vitbench.arrays import as_tensor, short
 from vitbench.cases import (
     Case,
-    random_images,
     several_heads,
     several_pixels,
     square_image,
@@ -24,15 +20,11 @@ from vitbench.cases import (
     three_channels,
     without_dropout,
 )
-from vitbench.errors import AdapterBroken, RequirementFailed
+from vitbench.errors import AdapterBroken, RequirementFailed, one_line
 from vitbench.evidence import current_evidence
 from vitbench.isolation import Isolation
 from vitbench.reference.parameters import exercised_weights
-from vitbench.reference.stages import Stages, stages
-from vitbench.reference.vit import Mode, encoder_block
-from vitbench.reference.vit import head as reference_head
-
-Weights = Mapping[str, Tensor]
+from vitbench.trial import Trial, Weights
 
 _PLAIN = ViTConfig(
     image_size=(8, 8), patch_size=(4, 4), channels=3, width=8, depth=1, num_heads=2, mlp_dim=12, num_classes=3
@@ -111,7 +103,7 @@ class Candidate:
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # SystemExit and other ways out are the candidate's failure too
-            raise CandidateRaised(f"{hook}() raised {type(error).__name__}: {_one_line(error)}") from error
+            raise CandidateRaised(f"{hook}() raised {type(error).__name__}: {one_line(error)}") from error
         finally:
             self.side_effects += [SideEffect(hook, change) for change in isolation.changes]
             for before, after in zip(kept, passed, strict=True):
@@ -128,10 +120,10 @@ class Candidate:
         try:
             return model.to(device=self.device, dtype=dtype).eval()
         except Exception as error:
-            what = f"the model does not go to {self.device}, {_short(dtype)} and eval()"
-            raise CandidateRaised(f"{what}: {type(error).__name__}: {_one_line(error)}") from error
+            what = f"the model does not go to {self.device}, {short(dtype)} and eval()"
+            raise CandidateRaised(f"{what}: {type(error).__name__}: {one_line(error)}") from error
 
-    def trial(self, case: Case, weights: Weights | None = None, *, exactly: bool = False) -> "Trial":
+    def trial(self, case: Case, weights: Weights | None = None, *, exactly: bool = False) -> Trial:
         """The case's model with exercised (or the given) weights, ready to be asked.
 
         Unless ``exactly``, features that the candidate declares out of reach are first replaced by plain ones, so
@@ -147,7 +139,7 @@ class Candidate:
         self.call("load", trial.model, weights)
         return trial
 
-    def fresh(self, case: Case) -> "Trial":
+    def fresh(self, case: Case) -> Trial:
         """The case's model as the package initialises it, with nothing loaded."""
         current_evidence().ran(case)
         return Trial(self, case, {})
@@ -236,184 +228,3 @@ class Candidate:
         if isinstance(argument, Mapping):
             return {name: self._moved(value) for name, value in argument.items()}
         return argument
-
-
-class Trial:
-    """One model of the candidate with known weights, and the reference's answers for the same weights."""
-
-    def __init__(self, candidate: Candidate, case: Case, weights: Weights) -> None:
-        self.candidate, self.case, self.config, self.weights = candidate, case, case.config, weights
-        self.conventions = candidate.conventions
-        self.images = case.images()
-        self.model: Model = candidate.build(case.config)
-
-    @cached_property
-    def reference(self) -> Stages:
-        """Every stage of the reference on the trial's own images."""
-        return self.reference_on(self.images)
-
-    def reference_on(self, images: Tensor) -> Stages:
-        """Every stage of the reference on other images."""
-        return stages(images, self.weights, self.config, self.conventions)
-
-    def reference_block(self, i: int, z: Tensor) -> Tensor:
-        """The reference's block ``i`` on given tokens. (B, N+1, D) -> (B, N+1, D)."""
-        return encoder_block(z, self._below(f"blocks.{i}"), self.config, self.conventions, Mode())
-
-    def reference_attention(self, i: int, z: Tensor) -> Tensor:
-        """The reference's attention weights in block ``i`` on given tokens. (B, N+1, D) -> (B, h, N+1, N+1)."""
-        seen: list[Tensor] = []
-        mode = Mode(tap=lambda _stage, value: seen.append(value))
-        encoder_block(z, self._below(f"blocks.{i}"), self.config, self.conventions, mode)
-        return seen[0]
-
-    def float32_attention_error(self, i: int, z: Tensor) -> float:
-        """What it costs the reference to compute block ``i``'s attention weights in float32: largest error."""
-        single = copy(self)
-        single.weights = {name: weight.float() for name, weight in self.weights.items()}
-        return (single.reference_attention(i, z.float()).double() - self.reference_attention(i, z)).abs().max().item()
-
-    def reference_head(self, y: Tensor) -> Tensor:
-        """The reference's head on given representations. (B, D) -> (B, K)."""
-        return reference_head(y, self._below("head"), self.config, self.conventions)
-
-    def with_weights(self, changes: Weights) -> "Trial":
-        """The same trial with some canonical parameters replaced."""
-        return self.candidate.trial(self.case, {**self.weights, **changes}, exactly=True)
-
-    def zeroed(self, *suffixes: str) -> "Trial":
-        """The same trial with every parameter zero whose name ends with one of ``suffixes``."""
-        return self.with_weights({n: torch.zeros_like(w) for n, w in self.weights.items() if n.endswith(suffixes)})
-
-    def at_image_size(self, image_size: tuple[int, int]) -> "Trial":
-        """The same model made ready for another image size by the package's own means; the case's seed draws the images."""
-        resized = copy(self)
-        resized.model = self.candidate.call("at_image_size", self.model, image_size)
-        resized.images = random_images((self.case.batch, self.config.channels, *image_size), self.case.seed)
-        return resized
-
-    def logits(self, images: Tensor | None = None) -> Tensor:
-        """(B, C, H, W) -> (B, K)."""
-        return self._tensor("logits", images)
-
-    def patch_tokens(self, images: Tensor | None = None) -> Tensor:
-        """(B, C, H, W) -> (B, N, D)."""
-        return self._tensor("patch_tokens", images)
-
-    def tokens(self, images: Tensor | None = None) -> Tensor:
-        """(B, C, H, W) -> (B, N+1, D)."""
-        return self._tensor("tokens", images)
-
-    def representation(self, images: Tensor | None = None) -> Tensor:
-        """(B, C, H, W) -> (B, D)."""
-        return self._tensor("representation", images)
-
-    def block_outputs(self, images: Tensor | None = None) -> list[Tensor]:
-        """(B, C, H, W) -> L times (B, N+1, D)."""
-        return self._tensors("block_outputs", images)
-
-    def attention(self, images: Tensor | None = None) -> list[Tensor]:
-        """(B, C, H, W) -> L times (B, h, N+1, N+1)."""
-        return self._tensors("attention", images)
-
-    def export(self) -> dict[str, Tensor]:
-        """The canonical parameters that the model holds now."""
-        exported = self.candidate.call("export", self.model)
-        if not isinstance(exported, Mapping):
-            raise RequirementFailed(
-                f"export() returned a {type(exported).__name__}, expected a mapping of names to tensors"
-            )
-        return {name: as_tensor(value, f"export()[{name!r}]") for name, value in exported.items()}
-
-    def _tensor(self, hook: str, images: Tensor | None) -> Tensor:
-        return self._expected(hook, images, as_tensor(self._asked(hook, images), f"{hook}()"), f"{hook}()")
-
-    def _tensors(self, hook: str, images: Tensor | None) -> list[Tensor]:
-        result = self._asked(hook, images)
-        if isinstance(result, Tensor) or not isinstance(result, Sequence):
-            raise RequirementFailed(
-                f"{hook}() returned a {type(result).__name__}, expected one tensor per block in a list"
-            )
-        if len(result) != self.config.depth:
-            raise RequirementFailed(
-                f"{hook}() returned {len(result)} tensors, expected one per block: {self.config.depth}"
-            )
-        named = [(value, f"{hook}()[{i}]") for i, value in enumerate(result)]
-        return [self._expected(hook, images, as_tensor(value, what), what) for value, what in named]
-
-    def _expected(self, hook: str, images: Tensor | None, answer: Tensor, what: str) -> Tensor:
-        """The answer, if checks can compute with it: what breaks them would be taken for an error of the harness."""
-        c, given = self.config, self.images if images is None else images
-        b, n = given.shape[0], prod(side // patch for side, patch in zip(given.shape[2:], c.patch_size, strict=True))
-        letters, shape = {
-            "logits": ("(B, K)", (b, c.num_classes)),
-            "patch_tokens": ("(B, N, D)", (b, n, c.width)),
-            "tokens": ("(B, N+1, D)", (b, n + 1, c.width)),
-            "block_outputs": ("(B, N+1, D)", (b, n + 1, c.width)),
-            "attention": ("(B, h, N+1, N+1)", (b, c.num_heads, n + 1, n + 1)),
-            "representation": ("(B, D)", (b, c.width)),
-        }[hook]
-        if tuple(answer.shape) != shape:
-            raise RequirementFailed(f"{what} returned shape {tuple(answer.shape)}, expected {letters} = {shape}")
-        judged_later = hook == "logits" and answer.is_floating_point()  # a model of one dtype is no broken adapter
-        if answer.dtype != given.dtype and not judged_later:
-            raise RequirementFailed(f"{what} returned dtype {_short(answer.dtype)}, expected {_short(given.dtype)}")
-        return answer
-
-    def _asked(self, hook: str, images: Tensor | None) -> Any:
-        return self.candidate.call(hook, self.model, self.images if images is None else images)
-
-    def _below(self, prefix: str) -> dict[str, Tensor]:
-        start = prefix + "."
-        return {name.removeprefix(start): w for name, w in self.weights.items() if name.startswith(start)}
-
-
-def as_tensor(value: Any, what: str) -> Tensor:
-    """A result as a torch tensor on the CPU, taken over by DLPack or as an array where it is none.
-
-    A copy, since a candidate may write its next answer into the same memory.
-
-    Raises:
-        RequirementFailed: it is no array of numbers, or has no plain data.
-    """
-    tensor = value if isinstance(value, Tensor) else _taken_over(value, what)
-    if tensor.layout != torch.strided or tensor.is_meta:
-        kind = "on the meta device" if tensor.is_meta else f"in layout {_short(tensor.layout)}"
-        raise RequirementFailed(f"{what} returned a tensor {kind}, expected a dense one")
-    return tensor.detach().to("cpu", copy=True)
-
-
-def _taken_over(value: Any, what: str) -> Tensor:
-    """A foreign array, by way of numpy where its strides or byte order are not for DLPack."""
-    if hasattr(value, "__dlpack__"):
-        with suppress(BufferError, RuntimeError, TypeError):
-            return torch.utils.dlpack.from_dlpack(value)
-    elif not hasattr(value, "__array__"):
-        raise RequirementFailed(f"{what} returned a {type(value).__name__}, expected a tensor")
-    import numpy as np  # noqa: PLC0415  # only foreign frameworks need it
-
-    try:
-        array = np.asarray(value)
-        return torch.from_numpy(np.array(array, array.dtype.newbyteorder("="), order="C"))  # a copy that is writable
-    except Exception as error:
-        raise RequirementFailed(
-            f"{what} returned a {type(value).__name__} that is no array of numbers: {_one_line(error)}"
-        ) from error
-
-
-def _short(kind: torch.dtype | torch.layout) -> str:
-    return str(kind).removeprefix("torch.")
-
-
-def _one_line(error: BaseException) -> str:
-    """An error's text on one line, cut at a length that a terminal bears, with the innermost place."""
-    text = " ".join(str(error).split())
-    if len(text) > _LONGEST_TEXT:
-        text = text[:_LONGEST_TEXT] + " …"
-    trace: TracebackType | None = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return text if trace is None else f"{text} ({Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno})"
-
-
-_LONGEST_TEXT = 400

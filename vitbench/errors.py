@@ -4,6 +4,8 @@ Exit codes keep pytest's meaning: 1 failed, 2 interrupted or a usage error of th
 itself, 4 the adapter is missing or broken.
 """
 
+from pathlib import Path
+from types import TracebackType
 from typing import ClassVar
 
 
@@ -59,3 +61,17 @@ class HarnessError(VitbenchError):
     """vitbench itself is at fault: a check that could not have failed, or a broken declaration."""
 
     exit_code = 3
+
+
+def one_line(error: BaseException) -> str:
+    """An error's text on one line, cut at a length that a terminal bears, with the innermost place."""
+    text = " ".join(str(error).split())
+    if len(text) > _LONGEST_TEXT:
+        text = text[:_LONGEST_TEXT] + " …"
+    trace: TracebackType | None = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return text if trace is None else f"{text} ({Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno})"
+
+
+_LONGEST_TEXT = 400

@@ -21,6 +21,7 @@ class Tier(StrEnum):
 
     EXACT = "E"  # shapes, dtypes, counts, finiteness, repeatability
     SEMANTICS = "S"  # float64 with exercised weights
+    NUMERICS = "N"  # another dtype, by the error that the same dtype costs the reference
 
 
 class Status(StrEnum):

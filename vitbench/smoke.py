@@ -2,10 +2,11 @@
 
 import torch
 
-from vitbench.candidate import Candidate, Trial
+from vitbench.candidate import Candidate
 from vitbench.cases import Case
 from vitbench.errors import AdapterBroken, NotSupported, RequirementFailed
 from vitbench.reference.config import ViTConfig
+from vitbench.trial import Trial
 
 SMOKE_CONFIG = ViTConfig(
     image_size=(16, 16), patch_size=(8, 8), channels=3, width=24, depth=2, num_heads=3, mlp_dim=48, num_classes=5

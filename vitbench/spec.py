@@ -56,7 +56,7 @@ def _sections() -> Iterator[str]:
 
 
 def _entry(requirement: Requirement) -> str:
-    judged = {Tier.EXACT: "exact", Tier.SEMANTICS: "semantics"}[requirement.tier]
+    judged = {Tier.EXACT: "exact", Tier.SEMANTICS: "semantics", Tier.NUMERICS: "numerics"}[requirement.tier]
     lines = [
         f"### {requirement.id}\n",
         f"{requirement.statement}\n",

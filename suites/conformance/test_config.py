@@ -3,13 +3,14 @@
 from dataclasses import replace
 
 from vitbench.assertions import accept, assert_consistent, assert_equal
-from vitbench.candidate import Candidate, CandidateRaised, Trial
+from vitbench.candidate import Candidate, CandidateRaised
 from vitbench.cases import Case, random_images, vit_cases
 from vitbench.check import given, requirement
 from vitbench.errors import NotSupported
 from vitbench.reference.config import ViTConfig
 from vitbench.reference.parameters import parameter_shapes
 from vitbench.reference.positions import resize_position_embedding
+from vitbench.trial import Trial
 
 KEY_BIAS = "attention.key.bias"  # without effect (VIT-ATTN-KEY-BIAS), so a model may do without
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from vitbench.assertions import accept, assert_changed, assert_consistent, assert_holds, assert_semantics, assert_tensor
-from vitbench.candidate import Candidate, CandidateRaised, Trial
+from vitbench.candidate import Candidate, CandidateRaised
 from vitbench.cases import LARGE_PATCHES, Case, random_images, vit_cases
 from vitbench.check import given, requirement
 from vitbench.errors import NotSupported, RequirementFailed
@@ -16,6 +16,7 @@ from vitbench.probes import (
     transposed_config,
     transposed_weights,
 )
+from vitbench.trial import Trial
 
 
 @requirement("VIT-PATCH-COUNT")

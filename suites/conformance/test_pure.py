@@ -5,11 +5,12 @@ from contextlib import suppress
 import torch
 
 from vitbench.assertions import assert_consistent, assert_equal, assert_same_bits
-from vitbench.candidate import Candidate, SideEffect, Trial
+from vitbench.candidate import Candidate, SideEffect
 from vitbench.cases import Case, vit_cases
 from vitbench.check import given, requirement
 from vitbench.errors import NotSupported
 from vitbench.probes import position_table
+from vitbench.trial import Trial
 
 IMAGE_HOOKS = ("logits", "patch_tokens", "tokens", "block_outputs", "attention", "representation")
 RANDOM_STATE = "the global random state"

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from vitbench.adapter import Model, NotSupported
-from vitbench.candidate import Candidate, as_tensor
+from vitbench.arrays import as_tensor
+from vitbench.candidate import Candidate
 from vitbench.environment import device_name
 from vitbench.errors import AdapterBroken
 from vitbench.inputs import ImagePool

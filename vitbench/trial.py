@@ -1,0 +1,153 @@
+"""One model of a candidate with known weights, asked stage by stage beside the reference."""
+
+from collections.abc import Mapping, Sequence
+from copy import copy
+from functools import cached_property
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from vitbench.adapter import Model
+from vitbench.arrays import as_tensor, short
+from vitbench.cases import Case, random_images
+from vitbench.errors import RequirementFailed
+from vitbench.reference.stages import Stages, stages
+from vitbench.reference.vit import Mode, encoder_block
+from vitbench.reference.vit import head as reference_head
+
+if TYPE_CHECKING:
+    from vitbench.candidate import Candidate
+
+Weights = Mapping[str, Tensor]
+
+
+class Trial:
+    """One model of the candidate with known weights, and the reference's answers for the same weights."""
+
+    def __init__(self, candidate: Candidate, case: Case, weights: Weights) -> None:
+        self.candidate, self.case, self.config, self.weights = candidate, case, case.config, weights
+        self.conventions = candidate.conventions
+        self.images = case.images()
+        self.model: Model = candidate.build(case.config)
+
+    @cached_property
+    def reference(self) -> Stages:
+        """Every stage of the reference on the trial's own images."""
+        return self.reference_on(self.images)
+
+    def reference_on(self, images: Tensor) -> Stages:
+        """Every stage of the reference on other images."""
+        return stages(images, self.weights, self.config, self.conventions)
+
+    def reference_block(self, i: int, z: Tensor) -> Tensor:
+        """The reference's block ``i`` on given tokens. (B, N+1, D) -> (B, N+1, D)."""
+        return encoder_block(z, self._below(f"blocks.{i}"), self.config, self.conventions, Mode())
+
+    def reference_attention(self, i: int, z: Tensor) -> Tensor:
+        """The reference's attention weights in block ``i`` on given tokens. (B, N+1, D) -> (B, h, N+1, N+1)."""
+        seen: list[Tensor] = []
+        mode = Mode(tap=lambda _stage, value: seen.append(value))
+        encoder_block(z, self._below(f"blocks.{i}"), self.config, self.conventions, mode)
+        return seen[0]
+
+    def float32_attention_error(self, i: int, z: Tensor) -> float:
+        """What it costs the reference to compute block ``i``'s attention weights in float32: largest error."""
+        single = copy(self)
+        single.weights = {name: weight.float() for name, weight in self.weights.items()}
+        return (single.reference_attention(i, z.float()).double() - self.reference_attention(i, z)).abs().max().item()
+
+    def reference_head(self, y: Tensor) -> Tensor:
+        """The reference's head on given representations. (B, D) -> (B, K)."""
+        return reference_head(y, self._below("head"), self.config, self.conventions)
+
+    def with_weights(self, changes: Weights) -> "Trial":
+        """The same trial with some canonical parameters replaced."""
+        return self.candidate.trial(self.case, {**self.weights, **changes}, exactly=True)
+
+    def zeroed(self, *suffixes: str) -> "Trial":
+        """The same trial with every parameter zero whose name ends with one of ``suffixes``."""
+        return self.with_weights({n: torch.zeros_like(w) for n, w in self.weights.items() if n.endswith(suffixes)})
+
+    def at_image_size(self, image_size: tuple[int, int]) -> "Trial":
+        """The same model made ready for another image size by the package's own means; the case's seed draws the images."""
+        resized = copy(self)
+        resized.model = self.candidate.call("at_image_size", self.model, image_size)
+        resized.images = random_images((self.case.batch, self.config.channels, *image_size), self.case.seed)
+        return resized
+
+    def logits(self, images: Tensor | None = None) -> Tensor:
+        """(B, C, H, W) -> (B, K)."""
+        return self._tensor("logits", images)
+
+    def patch_tokens(self, images: Tensor | None = None) -> Tensor:
+        """(B, C, H, W) -> (B, N, D)."""
+        return self._tensor("patch_tokens", images)
+
+    def tokens(self, images: Tensor | None = None) -> Tensor:
+        """(B, C, H, W) -> (B, N+1, D)."""
+        return self._tensor("tokens", images)
+
+    def representation(self, images: Tensor | None = None) -> Tensor:
+        """(B, C, H, W) -> (B, D)."""
+        return self._tensor("representation", images)
+
+    def block_outputs(self, images: Tensor | None = None) -> list[Tensor]:
+        """(B, C, H, W) -> L times (B, N+1, D)."""
+        return self._tensors("block_outputs", images)
+
+    def attention(self, images: Tensor | None = None) -> list[Tensor]:
+        """(B, C, H, W) -> L times (B, h, N+1, N+1)."""
+        return self._tensors("attention", images)
+
+    def export(self) -> dict[str, Tensor]:
+        """The canonical parameters that the model holds now."""
+        exported = self.candidate.call("export", self.model)
+        if not isinstance(exported, Mapping):
+            raise RequirementFailed(
+                f"export() returned a {type(exported).__name__}, expected a mapping of names to tensors"
+            )
+        return {name: as_tensor(value, f"export()[{name!r}]") for name, value in exported.items()}
+
+    def _tensor(self, hook: str, images: Tensor | None) -> Tensor:
+        return self._expected(hook, images, as_tensor(self._asked(hook, images), f"{hook}()"), f"{hook}()")
+
+    def _tensors(self, hook: str, images: Tensor | None) -> list[Tensor]:
+        result = self._asked(hook, images)
+        if isinstance(result, Tensor) or not isinstance(result, Sequence):
+            raise RequirementFailed(
+                f"{hook}() returned a {type(result).__name__}, expected one tensor per block in a list"
+            )
+        if len(result) != self.config.depth:
+            raise RequirementFailed(
+                f"{hook}() returned {len(result)} tensors, expected one per block: {self.config.depth}"
+            )
+        named = [(value, f"{hook}()[{i}]") for i, value in enumerate(result)]
+        return [self._expected(hook, images, as_tensor(value, what), what) for value, what in named]
+
+    def _expected(self, hook: str, images: Tensor | None, answer: Tensor, what: str) -> Tensor:
+        """The answer, if checks can compute with it: what breaks them would be taken for an error of the harness."""
+        c, given = self.config, self.images if images is None else images
+        b, n = given.shape[0], prod(side // patch for side, patch in zip(given.shape[2:], c.patch_size, strict=True))
+        letters, shape = {
+            "logits": ("(B, K)", (b, c.num_classes)),
+            "patch_tokens": ("(B, N, D)", (b, n, c.width)),
+            "tokens": ("(B, N+1, D)", (b, n + 1, c.width)),
+            "block_outputs": ("(B, N+1, D)", (b, n + 1, c.width)),
+            "attention": ("(B, h, N+1, N+1)", (b, c.num_heads, n + 1, n + 1)),
+            "representation": ("(B, D)", (b, c.width)),
+        }[hook]
+        if tuple(answer.shape) != shape:
+            raise RequirementFailed(f"{what} returned shape {tuple(answer.shape)}, expected {letters} = {shape}")
+        judged_later = hook == "logits" and answer.is_floating_point()  # a model of one dtype is no broken adapter
+        if answer.dtype != given.dtype and not judged_later:
+            raise RequirementFailed(f"{what} returned dtype {short(answer.dtype)}, expected {short(given.dtype)}")
+        return answer
+
+    def _asked(self, hook: str, images: Tensor | None) -> Any:
+        return self.candidate.call(hook, self.model, self.images if images is None else images)
+
+    def _below(self, prefix: str) -> dict[str, Tensor]:
+        start = prefix + "."
+        return {name.removeprefix(start): w for name, w in self.weights.items() if name.startswith(start)}
