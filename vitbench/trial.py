@@ -26,7 +26,7 @@ Weights = Mapping[str, Tensor]
 class Trial:
     """One model of the candidate with known weights, and the reference's answers for the same weights."""
 
-    def __init__(self, candidate: Candidate, case: Case, weights: Weights) -> None:
+    def __init__(self, candidate: "Candidate", case: Case, weights: Weights) -> None:
         self.candidate, self.case, self.config, self.weights = candidate, case, case.config, weights
         self.conventions = candidate.conventions
         self.images = case.images()
