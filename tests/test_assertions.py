@@ -9,12 +9,16 @@ import torch
 from torch import Tensor
 
 from vitbench.assertions import (
+    NUMERICS_FACTOR,
+    NUMERICS_GRADIENT_FACTOR,
+    NUMERICS_ULPS,
     SEMANTICS_RELATIVE,
     accept,
     assert_changed,
     assert_consistent,
     assert_equal,
     assert_holds,
+    assert_numerics,
     assert_same_bits,
     assert_semantics,
     assert_tensor,
@@ -213,6 +217,107 @@ def test_a_witness_in_float32_is_no_witness_for_float64() -> None:
     refusal(
         RequirementFailed, assert_semantics, off_by(1e-8), EXPECTED, "sums", float32_error=SINGLE_ERROR, witness=witness
     )
+
+
+# --- tier N ---
+
+ULP = 2.0**-7  # bfloat16's at 1; the largest of EXPECTED is 4
+NEAR = EXPECTED.bfloat16()  # exact
+ROUGH = off_by(0.125).bfloat16()  # an order of evaluation that costs an eighth
+NUMERICS_BOUND = 2 * 0.125 + 2 * ULP * 4
+
+
+def test_the_constants_of_tier_n_are_the_documented_ones() -> None:
+    assert (NUMERICS_FACTOR, NUMERICS_GRADIENT_FACTOR, NUMERICS_ULPS) == (2, 3, 2)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.99, -0.99])
+def test_an_error_twice_the_worst_order_and_two_ulp_passes(share: float, evidence: Evidence) -> None:
+    assert_numerics(off_by(share * NUMERICS_BOUND).float(), EXPECTED, [NEAR, ROUGH, NEAR], "logits")
+    assert evidence.worst_margin == pytest.approx(abs(share), abs=1e-6)
+    assert evidence.assertions > 0
+
+
+@pytest.mark.parametrize("place", [(r, c) for r in range(2) for c in range(3)])
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_an_error_beyond_it_fails_in_whichever_element(place: tuple[int, int], sign: float) -> None:
+    actual = off_by(sign * 1.01 * NUMERICS_BOUND, place)
+    told = refusal(RequirementFailed, assert_numerics, actual.float(), EXPECTED, [ROUGH], "logits")
+    assert "(2 times the reference's own error in bfloat16, plus 2 ulp)" in told
+    assert "allowed 0.312 " in told
+    assert "1 of 6 elements are wrong" in told
+
+
+def test_two_ulp_are_allowed_where_the_reference_is_exact_by_chance() -> None:
+    assert_numerics(off_by(0.99 * 2 * ULP * 4).float(), EXPECTED, [NEAR], "logits")
+    refusal(RequirementFailed, assert_numerics, off_by(1.01 * 2 * ULP * 4).float(), EXPECTED, [NEAR], "logits")
+
+
+def test_gradients_have_a_factor_of_their_own() -> None:
+    bound = 3 * 0.125 + 2 * ULP * 4
+    assert_numerics(off_by(0.99 * bound).float(), EXPECTED, [ROUGH], "gradient", factor=NUMERICS_GRADIENT_FACTOR)
+    actual = off_by(1.01 * bound).float()
+    refusal(RequirementFailed, assert_numerics, actual, EXPECTED, [ROUGH], "gradient", factor=NUMERICS_GRADIENT_FACTOR)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
+def test_the_dtype_of_the_answer_is_not_tier_ns_matter(dtype: torch.dtype) -> None:
+    assert_numerics(EXPECTED.to(dtype), EXPECTED, [NEAR], "logits")
+
+
+@pytest.mark.parametrize(
+    ("actual", "told"),
+    [
+        (NEAR.T, "logits: shape (3, 2), expected (2, 3)"),
+        (off_by(NAN).bfloat16(), "logits: 1 of 6 elements are NaN or infinite"),
+        (off_by(1e39).bfloat16(), "logits: 1 of 6 elements are NaN or infinite"),
+        (EXPECTED.int(), "logits: dtype int32, expected a floating one"),
+        (EXPECTED.to(torch.complex64), "logits: dtype complex64, expected a floating one"),
+    ],
+)
+def test_no_answer_of_another_kind_comes_to_a_comparison_in_tier_n(actual: Tensor, told: str) -> None:
+    assert refusal(RequirementFailed, assert_numerics, actual, EXPECTED, [NEAR], "logits") == told
+
+
+@pytest.mark.parametrize(("expected", "flaw"), VACUOUS)
+def test_a_vacuous_reference_is_no_reference_in_tier_n_either(expected: Tensor, flaw: str) -> None:
+    told = refusal(HarnessError, assert_numerics, expected, expected.double(), [expected.bfloat16()], "logits")
+    assert told == f"logits: the reference is {flaw}; nothing can be compared with it"
+
+
+@pytest.mark.parametrize("error", [1.5, 4.0, NAN, INFINITY])  # zeros are off by 4, the best constant, 1, by 3
+def test_an_error_so_large_that_a_constant_would_pass_is_the_harnesss_error(error: float) -> None:
+    told = refusal(HarnessError, assert_numerics, NEAR, EXPECTED, [off_by(error).bfloat16(), NEAR], "logits")
+    assert "the reference is too near zeros or a constant for the error allowed" in told
+
+
+def test_just_below_it_a_constant_and_zeros_fail() -> None:
+    rough = off_by(1.375).bfloat16()
+    assert_numerics(NEAR, EXPECTED, [rough], "logits")
+    for impostor in (torch.zeros(2, 3), torch.ones(2, 3), EXPECTED.mean().float().expand(2, 3)):
+        refusal(RequirementFailed, assert_numerics, impostor, EXPECTED, [rough], "logits")
+
+
+def test_where_a_constant_is_right_zeros_still_fail() -> None:
+    ones = torch.ones(2, 3, dtype=torch.float64)
+    assert_numerics(ones.bfloat16(), ones, [ones.bfloat16()], "sums", varied=False)
+    refusal(HarnessError, assert_numerics, ones.bfloat16(), ones, [0.5 * ones.bfloat16()], "sums", varied=False)
+    refusal(RequirementFailed, assert_numerics, 0 * ones, ones, [0.75 * ones.bfloat16()], "sums", varied=False)
+
+
+@pytest.mark.parametrize(
+    ("expected", "in_dtype"),
+    [
+        (EXPECTED, []),
+        (EXPECTED.float(), [NEAR]),
+        (EXPECTED, [EXPECTED]),
+        (EXPECTED, [NEAR, EXPECTED.half()]),
+        (EXPECTED, [NEAR[:1]]),
+        (EXPECTED, [NEAR, NEAR[:1]]),
+    ],
+)
+def test_tier_n_refuses_references_that_say_nothing_of_one_dtype(expected: Tensor, in_dtype: list[Tensor]) -> None:
+    refusal(HarnessError, assert_numerics, NEAR, expected, in_dtype, "logits")
 
 
 # --- tier E ---

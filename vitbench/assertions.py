@@ -1,8 +1,8 @@
 """The assertions that checks are made of, and the only place where tolerances live.
 
-Tier E is exact. Tier S compares float64 results: max|error| <= 1e-10 max|expected|. A comparison that could not
-fail (with something zero, constant or not finite) never passes: where the reference made it, the harness is at fault,
-where the candidate did, the candidate.
+Tier E is exact. Tier S compares float64 results: max|error| <= 1e-10 max|expected|. Tier N compares results of
+another dtype by what that dtype costs the reference. A comparison that could not fail (with something zero, constant
+or not finite) never passes: where the reference made it, the harness is at fault, where the candidate did, the candidate.
 """
 
 import math
@@ -21,6 +21,12 @@ GELU, is near 1e-4. The bound lies between, four orders from either."""
 FLOAT32_INSIDE_RELATIVE = 1e-5
 """For a candidate that was seen to round to float32 on the way (a softmax or LayerNorm in float32): its results are
 good to about 1e-6 of the largest value, through a few blocks."""
+
+NUMERICS_FACTOR = 2
+NUMERICS_GRADIENT_FACTOR = 3
+NUMERICS_ULPS = 2
+"""Tier N. A correct implementation sums in another order than the reference did, and its error is another draw of the
+same size: the factor leaves room for the luck of the draw, and the ulps for a reference that was exact by chance."""
 
 _FLOAT32_ERROR_FACTOR = 2
 _FLOAT32_ULPS = 2
@@ -81,6 +87,68 @@ def _compare(actual: Tensor, expected: Tensor, what: str, float32_error: float |
             "1e-5 of the largest expected value, for float32 inside the model",
         )
         current_evidence().note("computes in float32 inside, whatever it is given; judged by float32's error")
+    _judge(actual, expected, what, bound, rule)
+
+
+def assert_numerics(
+    actual: Tensor,
+    expected: Tensor,
+    in_dtype: Sequence[Tensor],
+    what: str,
+    *,
+    factor: float = NUMERICS_FACTOR,
+    varied: bool = True,
+) -> None:
+    """Tier N: every element of ``actual`` is as near the truth as its dtype allows.
+
+    max|actual - expected| <= factor x the worst error of ``in_dtype`` + 2 ulp of max|expected|. The dtype of
+    ``actual`` is another requirement's matter.
+
+    Args:
+        expected: the reference in float64, on the very numbers that the candidate got.
+        in_dtype: the reference's results in the candidate's dtype, by several orders of evaluation.
+        what: names the quantity in the failure's text.
+        factor: ``NUMERICS_GRADIENT_FACTOR`` for gradients.
+        varied: whether ``expected`` must not be constant, so that no constant can pass.
+    Raises:
+        RequirementFailed: some element is farther from the truth, or not finite.
+        HarnessError: zeros or a constant would pass: ``expected`` is that, or the error allowed is as large as it.
+    """
+    flaw, bound = _flaw(expected, varied=varied), math.inf
+    if not flaw:
+        bound = _numerics_bound(expected, in_dtype, what, factor)
+        flaw = _blunt(bound, expected, varied=varied)
+    if flaw:
+        raise HarnessError(f"{what}: the reference is {flaw}; nothing can be compared with it")
+    if not actual.is_floating_point():
+        raise RequirementFailed(f"{what}: dtype {_short(actual.dtype)}, expected a floating one")
+    assert_tensor(actual, expected.shape, actual.dtype, what)
+    rule = f"{factor:g} times the reference's own error in {_short(in_dtype[0].dtype)}, plus {NUMERICS_ULPS} ulp"
+    _judge(actual.double(), expected, what, bound, rule)
+
+
+def _numerics_bound(expected: Tensor, in_dtype: Sequence[Tensor], what: str, factor: float) -> float:
+    """The error that tier N allows; infinite where the reference itself is not finite in the dtype."""
+    if not in_dtype or expected.dtype != torch.float64:
+        raise HarnessError(f"{what}: tier N needs the reference in float64, and at least once in the candidate's dtype")
+    kinds = {(tuple(x.shape), x.dtype) for x in in_dtype}
+    if len(kinds) > 1 or in_dtype[0].shape != expected.shape or in_dtype[0].dtype == torch.float64:
+        raise HarnessError(f"{what}: the reference's results differ in shape or dtype, or are in float64: {kinds}")
+    errors = torch.stack([x.double() - expected for x in in_dtype]).abs()
+    worst = errors.max().item() if torch.isfinite(errors).all() else math.inf
+    return factor * worst + NUMERICS_ULPS * torch.finfo(in_dtype[0].dtype).eps * expected.abs().max().item()
+
+
+def _blunt(bound: float, expected: Tensor, *, varied: bool) -> str:
+    """Why no error within the bound would be seen: zeros, or the best of all constants, would pass too."""
+    least = expected.abs().max().item()
+    if varied and expected.numel() > 1:
+        least = min(least, (expected.max() - expected.min()).item() / 2)
+    return f"too near zeros or a constant for the error allowed, {bound:.3g}" if not bound < least else ""
+
+
+def _judge(actual: Tensor, expected: Tensor, what: str, bound: float, rule: str) -> None:
+    """Every element within the bound, or a failure that shows the worst one."""
     difference = (actual - expected).abs()
     error = difference.max().item()
     current_evidence().compared(error / bound)
