@@ -255,6 +255,15 @@ def _block_config(config: ViTConfig, i: int) -> ViTConfig:
 # --- the model as a torch module -----------------------------------------------------------------------------
 
 
+def _owner(path: str, owners: dict[str, nn.Module]) -> nn.Module:
+    """The module of this dotted name, made with those above it where it is not among ``owners`` yet."""
+    if path not in owners:
+        above, _, name = path.rpartition(".")
+        owners[path] = nn.Module()
+        _owner(above, owners).add_module(name, owners[path])
+    return owners[path]
+
+
 class ViT(nn.Module):
     """The functions above with parameters of their own, under the canonical names: a model to train and to time."""
 
@@ -264,14 +273,10 @@ class ViT(nn.Module):
             raise NotImplementedError(f"stem {config.stem!r}: the reference has patches of pixels only")
         self.config, self.conventions = config, conventions or Conventions()
         weights = initial_weights(config, self.conventions, torch.Generator().manual_seed(seed))
+        owners: dict[str, nn.Module] = {"": self}
         for name, tensor in weights.items():
-            owner: nn.Module = self
-            *path, leaf = name.split(".")
-            for part in path:
-                if part not in dict(owner.named_children()):
-                    owner.add_module(part, nn.Module())
-                owner = owner.get_submodule(part)
-            owner.register_parameter(leaf, nn.Parameter(tensor))
+            path, _, leaf = name.rpartition(".")
+            _owner(path, owners).register_parameter(leaf, nn.Parameter(tensor))
 
     def forward(self, images: Tensor, tap: Tap = _no_tap) -> Tensor:
         """Images to logits, with dropout in train mode. (B, C, H, W) -> (B, K)."""
