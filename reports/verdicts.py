@@ -51,11 +51,10 @@ class Segment:
 
 @dataclass(frozen=True, kw_only=True)
 class Lesser:
-    """The requirements of a level that does not decide the verdict."""
+    """The requirements of a level whose subject can be left out."""
 
     level: str
     tally: Tally
-    faults: tuple[Fault, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,24 +83,16 @@ class Judgement:
 
     @property
     def deciding(self) -> tuple[FaultGroup, ...]:
-        """The MUST requirements that keep it from a better verdict."""
-        found = [fault for fault in self.faults if fault.level == Level.MUST]
+        """The requirements that keep it from a better verdict: a MUST, and whatever failed."""
+        found = [fault for fault in self.faults if fault.level == Level.MUST or fault.mark.key != "not-offered"]
         marks = dict.fromkeys(fault.mark for fault in found)
         return tuple(FaultGroup(mark=mark, faults=tuple(f for f in found if f.mark == mark)) for mark in marks)
 
     @property
     def lesser(self) -> tuple[Lesser, ...]:
-        """The levels that do not decide the verdict, with what failed there."""
+        """The levels of what can be left out; what failed there decides too."""
         tallies = ((Level.SHOULD, self.should), (Level.MAY, self.may))
-        return tuple(
-            Lesser(
-                level=str(level),
-                tally=tally,
-                faults=tuple(f for f in self.faults if f.level == level and f.mark.key != "not-offered"),
-            )
-            for level, tally in tallies
-            if tally and tally.total
-        )
+        return tuple(Lesser(level=str(level), tally=tally) for level, tally in tallies if tally and tally.total)
 
 
 def columns(runs: Sequence[Run], labels: Sequence[str]) -> tuple[Column, ...]:

@@ -220,15 +220,15 @@ def verdict_of(records: Sequence[RequirementRecord], **changes: Any) -> VerdictR
     statuses = [(record.level, record.status) for record in records]
     declared = [Level(level) for _, level, _ in REQUIREMENTS]
     totals = {level: max(declared.count(level), sum(its == level for its, _ in statuses)) for level in Level}
-    must = tally(statuses, Level.MUST, totals[Level.MUST])
+    must, should, may = (tally(statuses, level, totals[level]) for level in (Level.MUST, Level.SHOULD, Level.MAY))
     record = VerdictRecord(
         cell=f"conformance/{name}",
         implementation=name,
         version=VERSIONS.get(name, "1.0"),
-        verdict=verdict(must),
+        verdict=verdict(must, should, may),
         must=must,
-        should=tally(statuses, Level.SHOULD, totals[Level.SHOULD]),
-        may=tally(statuses, Level.MAY, totals[Level.MAY]),
+        should=should,
+        may=may,
         conventions=CONVENTIONS.get(name, {}),
         reason="",
         duration_s=sum(record.duration_s for record in records),

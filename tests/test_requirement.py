@@ -120,23 +120,33 @@ def must(passed: int, failed: int = 0, not_offered: int = 0, errors: int = 0) ->
 
 
 @pytest.mark.parametrize(
-    ("counts", "harness_errors", "expected"),
+    ("counts", "expected"),
     [
-        (must(10), 0, Verdict.CONFORMS),
-        (must(9, failed=1), 0, Verdict.DOES_NOT_CONFORM),
-        (must(9, not_offered=1), 0, Verdict.INCOMPLETE),
-        (must(9), 0, Verdict.INCOMPLETE),  # one was not judged
-        (must(0), 0, Verdict.INCOMPLETE),
-        (must(8, failed=1, not_offered=1), 0, Verdict.DOES_NOT_CONFORM),
-        (must(9, errors=1), 0, Verdict.HARNESS_ERROR),
-        (must(8, failed=1, errors=1), 0, Verdict.HARNESS_ERROR),
-        (must(10), 1, Verdict.HARNESS_ERROR),  # of another level
+        (must(10), Verdict.CONFORMS),
+        (must(9, failed=1), Verdict.DOES_NOT_CONFORM),
+        (must(9, not_offered=1), Verdict.INCOMPLETE),
+        (must(9), Verdict.INCOMPLETE),  # one was not judged
+        (must(0), Verdict.INCOMPLETE),
+        (must(8, failed=1, not_offered=1), Verdict.DOES_NOT_CONFORM),
+        (must(9, errors=1), Verdict.HARNESS_ERROR),
+        (must(8, failed=1, errors=1), Verdict.HARNESS_ERROR),
     ],
 )
-def test_every_must_has_to_pass_and_not_only_those_that_ran(
-    counts: Tally, harness_errors: int, expected: Verdict
-) -> None:
-    assert verdict(counts, harness_errors=harness_errors) == expected
+def test_every_must_has_to_pass_and_not_only_those_that_ran(counts: Tally, expected: Verdict) -> None:
+    assert verdict(counts) == expected
+
+
+@pytest.mark.parametrize(
+    ("optional", "expected"),
+    [
+        (Tally(total=3, passed=0, failed=0, not_offered=3, errors=0), Verdict.CONFORMS),
+        (Tally(total=3, passed=1, failed=0, not_offered=0, errors=0), Verdict.CONFORMS),  # two were not judged
+        (Tally(total=3, passed=2, failed=1, not_offered=0, errors=0), Verdict.DOES_NOT_CONFORM),
+        (Tally(total=3, passed=2, failed=0, not_offered=0, errors=1), Verdict.HARNESS_ERROR),
+    ],
+)
+def test_what_may_be_left_out_has_to_be_right_where_it_is_there(optional: Tally, expected: Verdict) -> None:
+    assert verdict(must(10), Tally(total=1, passed=1, failed=0, not_offered=0, errors=0), optional) == expected
 
 
 def test_exit_codes_keep_pytests_meaning() -> None:

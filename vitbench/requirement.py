@@ -9,7 +9,7 @@ from vitbench.errors import HarnessError
 
 
 class Level(StrEnum):
-    """How binding a requirement is, in the sense of RFC 2119."""
+    """Whether what a requirement speaks of can be left out, in the sense of RFC 2119; what is there has to be right."""
 
     MUST = "MUST"
     SHOULD = "SHOULD"
@@ -121,10 +121,14 @@ def tally(statuses: Sequence[tuple[Level, Status]], level: Level, total: int) ->
     )
 
 
-def verdict(must: Tally, *, harness_errors: int = 0) -> Verdict:
-    """One word for the candidate: every MUST of the specification has to pass, not only those that ran."""
-    if must.errors or harness_errors:
+def verdict(must: Tally, *optional: Tally) -> Verdict:
+    """One word for the candidate: every MUST has to pass, not only those that ran, and nothing else may be wrong.
+
+    What a SHOULD or a MAY speaks of can be left out. What is offered has to be right.
+    """
+    every = (must, *optional)
+    if any(tally.errors for tally in every):
         return Verdict.HARNESS_ERROR
-    if must.failed:
+    if any(tally.failed for tally in every):
         return Verdict.DOES_NOT_CONFORM
     return Verdict.CONFORMS if must.passed == must.total else Verdict.INCOMPLETE

@@ -138,12 +138,11 @@ class ConformanceSession:
     def _verdict(self) -> VerdictRecord:
         statuses = [(record.level, record.status) for record in self.records]
         must, should, may = (tally(statuses, level, total(level)) for level in (Level.MUST, Level.SHOULD, Level.MAY))
-        errors = must.errors + should.errors + may.errors
         return VerdictRecord(
             cell=self.options.key,
             implementation=self.candidate.name,
             version=self.candidate.version,
-            verdict=Verdict.ADAPTER_BROKEN if self.reason else verdict(must, harness_errors=errors),
+            verdict=Verdict.ADAPTER_BROKEN if self.reason else verdict(must, should, may),
             must=must,
             should=should,
             may=may,
