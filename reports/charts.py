@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from vitbench import units
 from vitbench.reports.throughput import Comparison, Measurement
-from vitbench.reports.wording import abridged
+from vitbench.wording import abridged
 
 LABEL_CHARACTERS = 28
 MOST_CHARTS = 12  # more conditions than that are in the table only

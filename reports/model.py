@@ -4,15 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vitbench.errors import ResultsUnreadable
+from vitbench.matrix import Matrix, columns, matrix, run_labels
 from vitbench.reports.charts import LABEL_CHARACTERS, IntervalChart, throughput_charts
 from vitbench.reports.environment import Fact, environment, side_by_side
-from vitbench.reports.matrix import Matrix, matrix
-from vitbench.reports.runs import RunFacts, labels, run_facts
+from vitbench.reports.runs import RunFacts, run_facts
 from vitbench.reports.throughput import Comparison, comparisons, headline, shared_conditions
-from vitbench.reports.verdicts import NO_VERDICT, NOT_JUDGED, Judgement, columns, judgements
-from vitbench.reports.wording import abridged, plural
+from vitbench.reports.verdicts import NO_VERDICT, NOT_JUDGED, Judgement, judgements
 from vitbench.requirement import Verdict
 from vitbench.results import Run
+from vitbench.wording import abridged, plural
 
 OUTCOMES: dict[str, str] = {
     Verdict.CONFORMS: "conforms",
@@ -73,7 +73,7 @@ def build(runs: Sequence[Run]) -> Report:
     Raises:
         ResultsUnreadable: a results file has gone since it was read.
     """
-    names = labels(runs)
+    names = run_labels(runs)
     table = matrix(runs, columns(runs, names))
     groups = comparisons(runs, names)
     shown = headline(groups)

@@ -19,7 +19,7 @@ from markupsafe import Markup
 from vitbench import __version__, units
 from vitbench.errors import HarnessError, OutputUnwritable
 from vitbench.reports.model import Report, Source
-from vitbench.reports.wording import abridged
+from vitbench.wording import abridged
 
 TEMPLATES = Path(__file__).parent / "templates"
 ASSETS = Path(__file__).parent / "assets"

@@ -4,8 +4,8 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from vitbench.reports.wording import plural
 from vitbench.results import Run
+from vitbench.wording import plural
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,18 +38,6 @@ class RunFacts:
     def complete(self) -> bool:
         """Whether it came to its end and every planned cell has a result."""
         return not self.ending and not self.missing
-
-
-def labels(runs: Sequence[Run]) -> list[str]:
-    """A short name for each run that no other has: the file's, with as many of its folders as that needs."""
-    paths = [run.path.parts for run in runs]
-    deepest = max((len(parts) for parts in paths), default=1)
-    names: list[str] = []
-    for depth in range(1, deepest + 1):
-        names = ["/".join(parts[-depth:]) for parts in paths]
-        if len(set(names)) == len(names):
-            return names
-    return [f"{parts[-1]} ({number})" for number, parts in enumerate(paths, 1)]  # the same file given twice
 
 
 def run_facts(run: Run, label: str) -> RunFacts:

@@ -4,8 +4,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vitbench.reports.wording import abridged, plural
 from vitbench.results import MeasurementRecord, Outcome, Run
+from vitbench.wording import abridged, plural
 
 CONDITION_CHARACTERS = 80
 

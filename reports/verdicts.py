@@ -1,14 +1,14 @@
 """Each implementation in one sentence, with the figure that matters."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+from vitbench.matrix import Column, Mark, Matrix, Outcome, Row
 from vitbench.reports.environment import flat
-from vitbench.reports.matrix import Column, Mark, Matrix, Outcome, Row
 from vitbench.reports.throughput import Comparison, Measurement
-from vitbench.reports.wording import plain, plural
 from vitbench.requirement import Level, Tally, Verdict
-from vitbench.results import RequirementRecord, Run, VerdictRecord
+from vitbench.results import Run, VerdictRecord
+from vitbench.wording import plain, plural
 
 TONES: dict[str, str] = {
     Verdict.CONFORMS: "good",
@@ -77,6 +77,11 @@ class Judgement:
     measurement: Measurement | None  # under the conditions of the headline
 
     @property
+    def versioned(self) -> bool:
+        """Whether the label has the version in it, to tell it from another."""
+        return plain(f"{self.implementation} {self.version}") in self.label
+
+    @property
     def must_bar(self) -> tuple[Segment, ...]:
         """All MUST requirements, in the order passed, failed, in error, not offered, not judged."""
         return tuple(_segments(self.must)) if self.must else ()
@@ -95,22 +100,6 @@ class Judgement:
         return tuple(Lesser(level=str(level), tally=tally) for level, tally in tallies if tally and tally.total)
 
 
-def columns(runs: Sequence[Run], labels: Sequence[str]) -> tuple[Column, ...]:
-    """One per implementation and conformance cell, in the order of the results."""
-    found: dict[tuple[int, str], Column] = {}
-    for index, run in enumerate(runs):
-        records: list[VerdictRecord | RequirementRecord] = [*run.verdicts, *run.requirements]
-        for record in records:
-            key = (index, record.cell)
-            name = str(record.implementation)
-            anchor = f"implementation-{len(found) + 1}"
-            found.setdefault(
-                key, Column(run=index, cell=str(record.cell), implementation=name, label=name, anchor=anchor)
-            )
-    names = [(column.run, column.implementation) for column in found.values()]
-    return tuple(_distinct(column, names, labels, len(runs)) for column in found.values())
-
-
 def judgements(
     runs: Sequence[Run], labels: Sequence[str], table: Matrix, shown: Comparison | None
 ) -> tuple[Judgement, ...]:
@@ -118,9 +107,7 @@ def judgements(
     verdicts = {(index, record.cell): record for index, run in enumerate(runs) for record in run.verdicts}
     figures = {(row.run, row.implementation): row for row in shown.rows} if shown else {}
     judged = [
-        _judgement(
-            column, verdicts.get((column.run, column.cell)), labels[column.run], runs[column.run], table, figures
-        )
+        _judgement(column, verdicts.get((column.run, column.cell)), labels[column.run], table, figures)
         for column in table.columns
     ]
     known = {(judgement.run, judgement.implementation) for judgement in judged}
@@ -131,7 +118,6 @@ def _judgement(
     column: Column,
     record: VerdictRecord | None,
     run_label: str,
-    run: Run,
     table: Matrix,
     figures: dict[tuple[str, str], Measurement],
 ) -> Judgement:
@@ -141,7 +127,7 @@ def _judgement(
         column=column,
         run=run_label,
         implementation=column.implementation,
-        version=str(record.version) if record else _measured_version(run, column.implementation),
+        version=column.version,
         label=column.label,
         tone=TONES.get(record.verdict, "unsure") if record else "unsure",
         verdict=str(record.verdict) if record else NO_VERDICT,
@@ -214,13 +200,3 @@ def _segments(tally: Tally) -> Iterator[Segment]:
 
 def _measured_version(run: Run, implementation: str) -> str:
     return next((str(record.version) for record in run.measurements if record.implementation == implementation), "")
-
-
-def _distinct(column: Column, names: Sequence[tuple[int, str]], labels: Sequence[str], number_of_runs: int) -> Column:
-    """Add to the label what the name alone leaves open."""
-    parts = [column.implementation]
-    if number_of_runs > 1:
-        parts.append(labels[column.run])
-    if names.count((column.run, column.implementation)) > 1:
-        parts.append(column.cell)
-    return replace(column, label=plain(", ".join(parts)))

@@ -21,8 +21,8 @@ from sample_runs import (
 )
 
 from vitbench.errors import ResultsUnreadable
+from vitbench.matrix import run_labels
 from vitbench.reports import model
-from vitbench.reports.runs import labels
 from vitbench.requirement import Level, Status, Verdict
 from vitbench.results import Footer, Record, RequirementRecord, VerdictRecord
 
@@ -257,16 +257,39 @@ def test_an_environment_of_any_shape_is_tolerated(environment: object, names: li
 def test_several_runs_stand_side_by_side(tmp_path: Path) -> None:
     runs = [run_of(records(), tmp_path / name, "results.jsonl") for name in ("base", "head")]
     report = model.build(runs)
-    assert [run.label for run in report.runs] == ["base/results.jsonl", "head/results.jsonl"]
-    assert report.matrix.columns[0].label == "reference, base/results.jsonl"
+    assert [run.label for run in report.runs] == ["base", "head"]
+    assert report.matrix.columns[0].label == "reference, base"
     assert len(report.matrix.columns) == 2 * len(VERSIONS)
     assert report.matrix.total == len(REQUIREMENTS)
     assert report.title == "4 of 10 candidates in 2 runs conform"
 
 
+def test_an_implementation_before_and_after_is_told_apart_by_its_version(tmp_path: Path) -> None:
+    ones = [requirement()]
+    runs = [
+        run_of([header(), *ones, verdict_of(ones, version=version)], tmp_path, f"{version}.jsonl")
+        for version in ("1.0.30", "1.0.31")
+    ]
+    judged = model.build(runs).judgements
+    assert [(judgement.label, judgement.versioned) for judgement in judged] == [
+        ("timm 1.0.30", True),
+        ("timm 1.0.31", True),
+    ]
+
+
+def test_implementations_judged_in_a_run_each_keep_their_names(tmp_path: Path) -> None:
+    runs = [run_of([header(), *judged(name)], tmp_path, f"{name}.jsonl") for name in ("timm", "torchvision")]
+    columns = model.build(runs).matrix.columns
+    assert [(column.label, column.version) for column in columns] == [("timm", "1.0.31"), ("torchvision", "0.29.1")]
+
+
 def test_the_same_file_twice_still_has_two_labels(tmp_path: Path) -> None:
     run = run_of(records(), tmp_path)
-    assert labels([run, run]) == ["run.jsonl (1)", "run.jsonl (2)"]
+    assert [column.label for column in model.build([run, run]).matrix.columns][::5] == [
+        "reference, run.jsonl (1)",
+        "reference, run.jsonl (2)",
+    ]
+    assert run_labels([run, run]) == ["run.jsonl (1)", "run.jsonl (2)"]
 
 
 def test_one_implementation_in_two_cells_has_two_columns(tmp_path: Path) -> None:

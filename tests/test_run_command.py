@@ -16,7 +16,7 @@ from vitbench import preflight, run
 from vitbench.__main__ import main as vitbench_main
 from vitbench.environment import without_places
 from vitbench.errors import DeviceUnavailable, OutputUnwritable
-from vitbench.options import new_folder
+from vitbench.folders import new_folder
 from vitbench.requirement import Verdict
 from vitbench.results import Footer, Outcome, ResultsWriter, Run, read
 

@@ -4,7 +4,6 @@ import argparse
 import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -59,13 +58,6 @@ def parse(argv: Sequence[str] | None) -> Options:
         output=given.output,
         dry_run=given.dry_run,
     )
-
-
-def new_folder(home: Path = Path("vitbench-results")) -> Path:
-    """A folder for a run that names none, called by the time in UTC."""
-    stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%SZ")
-    free = (home / (stamp + suffix) for suffix in ("", *(f"-{n}" for n in range(2, 1000))))
-    return next(folder for folder in free if not folder.exists())
 
 
 def _require_present(impl: str) -> None:

@@ -7,16 +7,15 @@ from pathlib import Path
 
 from vitbench import units
 from vitbench.errors import OutputUnwritable, VitbenchError
+from vitbench.folders import results_in
 from vitbench.results import read
-
-RESULTS = "results.jsonl"  # within a run's folder
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Read the results, write the report, say where it is; the exit code."""
     options = _parser().parse_args(argv)
     try:
-        runs = [_results_in(path) for path in options.runs]
+        runs = [results_in(path) for path in options.runs]
         if options.output.resolve() in {run.resolve() for run in runs}:
             raise OutputUnwritable(f"{options.output} is one of the runs; name another file with -o")
         size = write_report(runs, options.output)
@@ -37,11 +36,6 @@ def write_report(paths: Sequence[Path], output: Path) -> int:
     from vitbench.reports import model, render  # noqa: PLC0415  # --help must not wait for the template engine
 
     return render.write(model.build([read(path) for path in paths]), output)
-
-
-def _results_in(path: Path) -> Path:
-    """A run's folder stands for the results in it."""
-    return path / RESULTS if path.is_dir() else path
 
 
 def _parser() -> argparse.ArgumentParser:

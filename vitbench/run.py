@@ -18,10 +18,10 @@ from vitbench import __version__, preflight, report, results, summary
 from vitbench.environment import usable_cores, without_places
 from vitbench.errors import OutputUnwritable, VitbenchError
 from vitbench.executor import Finished, Recorded, execute
-from vitbench.options import Options, new_folder, parse
+from vitbench.folders import RESULTS, new_folder
+from vitbench.options import Options, parse
 from vitbench.plan import Cell, plan
 from vitbench.progress import display, waiting
-from vitbench.report import RESULTS
 from vitbench.requirement import Verdict
 from vitbench.results import Footer, Header, Outcome, ResultsWriter, Run
 

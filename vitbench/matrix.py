@@ -1,11 +1,13 @@
 """Every requirement against every implementation: failing first, each failure with its evidence."""
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
+from vitbench.folders import RESULTS
 from vitbench.requirement import AREAS, Level, Status
-from vitbench.results import RequirementRecord, Run
+from vitbench.results import RequirementRecord, Run, VerdictRecord
+from vitbench.wording import plain
 
 AREA_TITLES = {
     "PATCH": "Patch embedding",
@@ -58,7 +60,8 @@ class Column:
     run: int
     cell: str
     implementation: str
-    label: str  # what tells it from the other columns
+    version: str  # of the package judged; empty where no record has it
+    label: str  # implementation, with what else tells it from the other columns
     anchor: str
 
 
@@ -82,6 +85,21 @@ class Row:
     level: str
     statement: str
     outcomes: tuple[Outcome, ...]
+
+    @property
+    def differs(self) -> bool:
+        """Whether the implementations come out differently."""
+        return len({outcome.mark for outcome in self.outcomes}) > 1
+
+    @property
+    def failing(self) -> bool:
+        """Whether it failed somewhere, known or not, or could not be judged for a fault of vitbench."""
+        return any(outcome.mark.severity > MARKS[Status.NOT_OFFERED].severity for outcome in self.outcomes)
+
+    @property
+    def passed(self) -> bool:
+        """Whether all passed."""
+        return all(outcome.mark.key == "passed" for outcome in self.outcomes)
 
     @property
     def evidence(self) -> tuple[Outcome, ...]:
@@ -128,6 +146,11 @@ class Matrix:
     areas: tuple[Area, ...]
 
     @property
+    def rows(self) -> tuple[Row, ...]:
+        """The requirements of all areas, worst first."""
+        return tuple(sorted((row for area in self.areas for row in area.rows), key=lambda row: -row.severity))
+
+    @property
     def total(self) -> int:
         """How many requirements there are."""
         return sum(len(area.rows) for area in self.areas)
@@ -158,9 +181,61 @@ def matrix(runs: Sequence[Run], columns: Sequence[Column]) -> Matrix:
     return Matrix(columns=tuple(columns), areas=tuple(sorted(areas, key=_worst, reverse=True)))
 
 
+def columns(runs: Sequence[Run], labels: Sequence[str]) -> tuple[Column, ...]:
+    """One per implementation and conformance cell, in the order of the results."""
+    found: dict[tuple[int, str], Column] = {}
+    for index, run in enumerate(runs):
+        measured = {str(record.implementation): str(record.version) for record in run.measurements}
+        records: list[VerdictRecord | RequirementRecord] = [*run.verdicts, *run.requirements]
+        for record in records:
+            name = str(record.implementation)
+            column = Column(
+                run=index,
+                cell=str(record.cell),
+                implementation=name,
+                version=str(record.version) if isinstance(record, VerdictRecord) else measured.get(name, ""),
+                label=name,
+                anchor=f"implementation-{len(found) + 1}",
+            )
+            found.setdefault((index, record.cell), column)
+    every = tuple(found.values())
+    return tuple(replace(column, label=_label(column, every, labels)) for column in every)
+
+
+def run_labels(runs: Sequence[Run]) -> list[str]:
+    """A short name for each run that no other has: the file's, with as many of its folders as that needs.
+
+    A run that has a folder of its own is called by that.
+    """
+    paths = [run.path.parts[:-1] if run.path.name == RESULTS and run.path.parts[1:] else run.path.parts for run in runs]
+    deepest = max((len(parts) for parts in paths), default=1)
+    names: list[str] = []
+    for depth in range(1, deepest + 1):
+        names = ["/".join(parts[-depth:]) for parts in paths]
+        if len(set(names)) == len(names):
+            return names
+    return [f"{parts[-1]} ({number})" for number, parts in enumerate(paths, 1)]  # the same file given twice
+
+
 def mark(status: str) -> Mark:
     """How a status is shown; one that this version does not know is shown by its own word."""
     return MARKS.get(str(status)) or Mark("other", str(status).lower().replace("_", " "), 3)
+
+
+def _label(column: Column, every: Sequence[Column], labels: Sequence[str]) -> str:
+    """Add to the name the least that tells all columns of that name apart: version, run, or the cell in it."""
+    alike = [other for other in every if other.implementation == column.implementation]
+    ways = zip(*(_ways(other, labels[other.run]) for other in alike), strict=True)
+    told = next(names for names in ways if len(set(names)) == len(names))
+    return told[alike.index(column)]
+
+
+def _ways(column: Column, run: str) -> Iterator[str]:
+    name, version = column.implementation, column.version
+    versioned = f"{name} {version}".rstrip()
+    for parts in ((name,), (versioned,), (name, run), (versioned, run), (name, column.cell), (name, run, column.cell)):
+        yield plain(", ".join(parts))
+    yield plain(f"{name}, {column.anchor}")  # cells that differ in nothing that can be seen
 
 
 def _row(number: int, records: dict[Column, RequirementRecord], columns: Sequence[Column]) -> Row:

@@ -1,0 +1,34 @@
+"""Text from strangers, made fit to stand in a line with other text."""
+
+import re
+
+_TERMINAL_SEQUENCES = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"  # colours, cursor
+    r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c\n]*(?:\x07|\x1b\\|\x9c)?"  # titles, links
+    r"|\x1b[ -/]*[0-~]?"
+)
+_LINE_ENDS = re.compile(r"\r\n?|[\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
+_CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f]")
+_BIDIRECTIONAL_CONTROLS = re.compile(r"[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+def cleaned(text: object) -> str:
+    """Its lines, without what commands a terminal or turns the direction of all that follows."""
+    lines = _LINE_ENDS.sub("\n", _TERMINAL_SEQUENCES.sub("", str(text)))
+    return _BIDIRECTIONAL_CONTROLS.sub("", _CONTROLS.sub("", lines))
+
+
+def plain(text: object) -> str:
+    """The same on one line."""
+    return " ".join(cleaned(text).split())
+
+
+def abridged(text: object, characters: int) -> str:
+    """At most so many characters."""
+    line = plain(text)
+    return line if len(line) <= characters else f"{line[: characters - 1]}…"
+
+
+def plural(number: int, noun: str) -> str:
+    """``1 line``, ``2 lines``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
