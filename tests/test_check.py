@@ -65,6 +65,30 @@ def test_a_preset_has_its_number_of_examples(preset: str) -> None:
     assert (judgement.status, judgement.evidence.examples) == (Status.PASSED, EXAMPLES[preset])
 
 
+def test_a_check_may_have_a_number_of_examples_of_its_own() -> None:
+    @requirement(ID)
+    @given(case=whole_numbers(), examples={"quick": 3, "standard": 7})
+    def check(impl: Candidate, case: int) -> None:
+        assert_equal(case, case, "case")
+
+    counts = {p: judge(configured(check, p, 0), NOBODY).evidence.examples for p in EXAMPLES}
+    assert counts == {"quick": 3, "standard": 7, "full": EXAMPLES["full"]}
+
+
+def test_an_argument_may_be_drawn_in_another_way_for_each_preset() -> None:
+    seen: list[str] = []
+
+    @requirement(ID)
+    @given(way={"quick": st.just("short"), "standard": st.just("usual"), "full": st.just("long")}, examples={"full": 1})
+    def check(impl: Candidate, way: str) -> None:
+        seen.append(way)
+        assert_equal(way, way, "way")
+
+    for preset in EXAMPLES:
+        judge(configured(check, preset, 0), NOBODY)
+    assert dict.fromkeys(seen) == dict.fromkeys(["short", "usual", "long"])
+
+
 def test_presets_grow() -> None:
     assert EXAMPLES == {"quick": 20, "standard": 100, "full": 500}
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +30,7 @@ _PLAIN = ViTConfig(
     image_size=(8, 8), patch_size=(4, 4), channels=3, width=8, depth=1, num_heads=2, mlp_dim=12, num_classes=3
 )
 
+Result = TypeVar("Result")
 
 _WITHOUT_MODEL = ("build", "resize_position_embedding")
 
@@ -94,21 +95,43 @@ class Candidate:
             argument.clone() if i >= opaque and isinstance(argument, Tensor) else None
             for i, argument in enumerate(passed)
         ]
+        try:
+            return self.guarded(hook, lambda: method(*passed), grad=grad)
+        finally:
+            for before, after in zip(kept, passed, strict=True):
+                if before is not None and not torch.equal(before, after):
+                    self.side_effects.append(SideEffect(hook, "its input"))
+
+    def guarded(self, what: str, run: Callable[[], Result], *, grad: bool = False) -> Result:
+        """What ``run()`` returns, which runs the candidate's code: isolated, and what it raises is the candidate's.
+
+        Raises:
+            NotSupported: the adapter says so.
+            CandidateRaised: anything else was raised; the text names ``what``.
+        """
         isolation = Isolation(grad=grad)
         try:
             with isolation:
-                return method(*passed)
+                return run()
         except NotSupported:
             raise
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # SystemExit and other ways out are the candidate's failure too
-            raise CandidateRaised(f"{hook}() raised {type(error).__name__}: {one_line(error)}") from error
+            raise CandidateRaised(f"{what}() raised {type(error).__name__}: {one_line(error)}") from error
         finally:
-            self.side_effects += [SideEffect(hook, change) for change in isolation.changes]
-            for before, after in zip(kept, passed, strict=True):
-                if before is not None and not torch.equal(before, after):
-                    self.side_effects.append(SideEffect(hook, "its input"))
+            self.side_effects += [SideEffect(what, change) for change in isolation.changes]
+
+    def attempted(self, what: str, run: Callable[[], Result], *, grad: bool = False) -> Result:
+        """As ``guarded``, for what a model may refuse: to be compiled, say, or pickled.
+
+        Raises:
+            NotSupported: it raised anything; the text names ``what`` and the reason.
+        """
+        try:
+            return self.guarded(what, run, grad=grad)
+        except CandidateRaised as error:
+            raise NotSupported(str(error)) from error
 
     def build(self, config: ViTConfig, dtype: torch.dtype = torch.float64) -> Model:
         """A model in evaluation mode, on the device and in the dtype if it is a torch module."""

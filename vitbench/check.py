@@ -23,6 +23,9 @@ Check = TypeVar("Check", bound=Callable[..., None])
 EXAMPLES = {"quick": 20, "standard": 100, "full": 500}
 """Configurations per requirement. Presets are the same words everywhere."""
 
+FEW = {"quick": 5, "standard": 25, "full": 100}
+"""For properties that hardly hang on a model's sizes."""
+
 _GLOBAL_SEED = 20_211_022
 """Of torch's global generator at the start of each example: packages initialise from it, and a verdict must repeat.
 A number that no package sets, so that one which sets the seed is seen."""
@@ -42,11 +45,19 @@ class Judgement:
     duration_s: float
 
 
-def given(**strategies: SearchStrategy[Any]) -> Callable[[Check], Check]:
-    """Hypothesis' ``given`` for a check; its examples are drawn once preset and seed are known."""
+def given(
+    *, examples: Mapping[str, int] | None = None, **strategies: SearchStrategy[Any] | Mapping[str, SearchStrategy[Any]]
+) -> Callable[[Check], Check]:
+    """Hypothesis' ``given`` for a check; its examples are drawn once preset and seed are known.
+
+    Args:
+        examples: how many for each preset, where a check is too slow for the usual number or needs fewer.
+        strategies: by argument; or one for each preset, where a slower way is worth trying in a larger preset only.
+    """
 
     def keep(body: Check) -> Check:
         body.strategies = strategies  # type: ignore[attr-defined]
+        body.most_examples = {**EXAMPLES, **(examples or {})}  # type: ignore[attr-defined]
         return body
 
     return keep
@@ -64,12 +75,16 @@ def requirement(requirement_id: str) -> Callable[[Check], Check]:
         )
 
     def declare(body: Check) -> Check:
-        return _drawn(_observed(body), getattr(body, "strategies", {}), REQUIREMENTS[requirement_id])
+        return _drawn(_observed(body), REQUIREMENTS[requirement_id], "quick")
 
     return declare
 
 
-def _drawn(body: Check, strategies: Mapping[str, SearchStrategy[Any]], declared: Requirement) -> Check:
+def _drawn(body: Check, declared: Requirement, preset: str) -> Check:
+    strategies = {
+        name: drawn[preset] if isinstance(drawn, Mapping) else drawn
+        for name, drawn in getattr(body, "strategies", {}).items()
+    }
     check: Any = hypothesis.given(**strategies)(body) if strategies else body
     check.requirement, check.body, check.strategies = declared, body, strategies
     return check
@@ -84,11 +99,11 @@ def requirement_of(function: object) -> Requirement | None:
 def configured(check: Callable[..., None], preset: str, seed: int) -> Callable[..., None]:
     """The check with a preset's number of examples, drawn from a seed; the same arguments draw the same examples."""
     parts: Any = check
-    fresh = _drawn(parts.body, parts.strategies, parts.requirement)
+    fresh = _drawn(parts.body, parts.requirement, preset)
     if not parts.strategies:
         return fresh
     chosen = settings(
-        max_examples=EXAMPLES[preset],
+        max_examples=parts.body.most_examples[preset],
         deadline=None,
         database=None,
         phases=(Phase.explicit, Phase.generate, Phase.shrink),

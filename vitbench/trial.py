@@ -7,12 +7,12 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vitbench.adapter import Model
 from vitbench.arrays import as_tensor, short
 from vitbench.cases import Case, random_images
-from vitbench.errors import RequirementFailed
+from vitbench.errors import NotSupported, RequirementFailed
 from vitbench.reference.stages import Stages, stages
 from vitbench.reference.vit import Mode, encoder_block
 from vitbench.reference.vit import head as reference_head
@@ -31,6 +31,23 @@ class Trial:
         self.conventions = candidate.conventions
         self.images = case.images()
         self.model: Model = candidate.build(case.config)
+
+    @property
+    def module(self) -> nn.Module:
+        """The model, where it is a torch module.
+
+        Raises:
+            NotSupported: it is something else, whose states and paths are its own affair.
+        """
+        if not isinstance(self.model, nn.Module):
+            raise NotSupported(f"its model is a {type(self.model).__name__}, no torch module")
+        return self.model
+
+    def of(self, model: Model) -> "Trial":
+        """The same questions to another model that is to answer as this one does."""
+        other = copy(self)
+        other.model = model
+        return other
 
     @cached_property
     def reference(self) -> Stages:
@@ -72,8 +89,7 @@ class Trial:
 
     def at_image_size(self, image_size: tuple[int, int]) -> "Trial":
         """The same model made ready for another image size by the package's own means; the case's seed draws the images."""
-        resized = copy(self)
-        resized.model = self.candidate.call("at_image_size", self.model, image_size)
+        resized = self.of(self.candidate.call("at_image_size", self.model, image_size))
         resized.images = random_images((self.case.batch, self.config.channels, *image_size), self.case.seed)
         return resized
 
@@ -100,6 +116,23 @@ class Trial:
     def attention(self, images: Tensor | None = None) -> list[Tensor]:
         """(B, C, H, W) -> L times (B, h, N+1, N+1)."""
         return self._tensors("attention", images)
+
+    def gradients(self) -> dict[str, Tensor | None]:
+        """How a fixed weighting of the logits changes with each trainable parameter, by the module's own names.
+
+        In the mode, ``train()`` or ``eval()``, that the module is in; None where no gradient arrives.
+        """
+        parameters = {name: p for name, p in self.module.named_parameters() if p.requires_grad}
+        logits = self.candidate.call("logits", self.model, self.images, grad=True)
+        if not isinstance(logits, Tensor) or not logits.requires_grad:
+            raise NotSupported("no gradient flows back from its logits")
+        upstream = random_images(logits.shape, self.case.seed + 1).to(logits)
+        gradients = self.candidate.guarded(
+            "backward",
+            lambda: torch.autograd.grad(logits, list(parameters.values()), upstream, allow_unused=True),
+            grad=True,
+        )
+        return dict(zip(parameters, gradients, strict=True))
 
     def export(self) -> dict[str, Tensor]:
         """The canonical parameters that the model holds now."""

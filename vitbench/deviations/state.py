@@ -1,7 +1,8 @@
 """Deviations in what a model keeps, changes and remembers."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -9,7 +10,8 @@ from torch import Tensor
 from vitbench.deviations.deviation import Deviation
 from vitbench.reference import parameters, vit
 
-_forward, _load, _shapes, _initial = (
+_init, _forward, _load, _shapes, _initial = (
+    vit.ViT.__init__,
     vit.ViT.forward,
     vit.ViT.load_state_dict,
     parameters.parameter_shapes,
@@ -57,6 +59,57 @@ def _mlp_of_four_widths(config: Any, conventions: Any) -> dict[str, tuple[int, .
 def _random_head(*arguments: Any) -> dict[str, Tensor]:
     weights = _initial(*arguments)
     return {**weights, "head.weight": torch.full_like(weights["head.weight"], 0.02)}
+
+
+def _after(function: Callable[..., Any], change: Callable[[vit.ViT], Any]) -> Callable[..., Any]:
+    """A method that changes the model once more at its end."""
+
+    def method(self: vit.ViT, *arguments: Any, **options: Any) -> Any:
+        result = function(self, *arguments, **options)
+        change(self)
+        return result
+
+    return method
+
+
+def _kept_outside(
+    name: str, keep: Callable[[vit.ViT, Tensor], Any], kept: Callable[[vit.ViT], Tensor]
+) -> dict[str, Any]:
+    """A parameter that is put somewhere else at load, and used from there."""
+
+    def remember(self: vit.ViT) -> None:
+        keep(self, self.get_parameter(name).detach().clone())
+
+    def forward(self: vit.ViT, images: Tensor, *tap: vit.Tap) -> Tensor:
+        return _run(self, {name: kept(self)}, images, *tap)
+
+    return {"vit.ViT.load_state_dict": _after(_load, remember), "vit.ViT.forward": forward}
+
+
+def _as_plain_attribute(name: str) -> dict[str, Any]:
+    """Neither parameter nor buffer, but copied and pickled with the model."""
+    return _kept_outside(
+        name, lambda model, w: model.__dict__.update(kept=w), lambda model: cast("Tensor", model.__dict__["kept"])
+    )
+
+
+_REGISTRY: WeakKeyDictionary[vit.ViT, Tensor] = WeakKeyDictionary()
+
+
+def _run(self: vit.ViT, weights: Mapping[str, Tensor], images: Tensor, *tap: vit.Tap) -> Tensor:
+    """A forward pass with other weights than the model's own."""
+    mode = vit.Mode(training=self.training, **dict(zip(("tap",), tap, strict=False)))
+    own: Mapping[str, Tensor] = dict(self.named_parameters())
+    return vit.vision_transformer(images, {**own, **weights}, self.config, self.conventions, mode)
+
+
+def _with_the_first_weights_seen(self: vit.ViT, images: Tensor, *tap: vit.Tap) -> Tensor:
+    attention = {name: w.detach().clone() for name, w in self.named_parameters() if ".attention." in name}
+    return _run(self, self.__dict__.setdefault("first_seen", attention), images, *tap)
+
+
+def _scaled(self: vit.ViT, images: Tensor, *tap: vit.Tap) -> Tensor:
+    return _forward(self, images, *tap) * self.get_parameter("scale")
 
 
 DEVIATIONS = (
@@ -118,5 +171,53 @@ DEVIATIONS = (
         summary="a fine-tuning head that does not start at zero, undeclared",
         replaces={"vit.initial_weights": _random_head},
         breaks="VIT-HEAD-INIT",
+    ),
+    Deviation(
+        id="positions-not-saved",
+        summary="positions kept outside of the model's state",
+        replaces=_as_plain_attribute("position_embedding"),
+        breaks="VIT-STATE-REBUILD",
+    ),
+    Deviation(
+        id="class-token-not-saved",
+        summary="a class token kept outside of the model's state",
+        replaces=_as_plain_attribute("class_token"),
+        breaks="VIT-STATE-SAFETENSORS",
+    ),
+    Deviation(
+        id="positions-in-a-registry",
+        summary="positions looked up in a registry of living models",
+        replaces=_kept_outside(
+            "position_embedding", _REGISTRY.__setitem__, lambda model: _REGISTRY.get(model, torch.zeros(()))
+        ),
+        breaks="VIT-STATE-PICKLE",
+    ),
+    Deviation(
+        id="weights-cached",
+        summary="attention with the weights of its first use, whatever is loaded later",
+        replaces={"vit.ViT.forward": _with_the_first_weights_seen},
+        breaks="VIT-STATE-RELOAD",
+    ),
+    Deviation(
+        id="copy-bound-to-original",
+        summary="a forward pass bound to the model it was made for, which copies take over",
+        replaces={
+            "vit.ViT.__init__": _after(
+                _init, lambda model: model.__dict__.update(run=lambda *arguments: _forward(model, *arguments))
+            ),
+            "vit.ViT.forward": lambda self, *arguments: self.__dict__["run"](*arguments),
+        },
+        breaks="VIT-STATE-DEEPCOPY",
+    ),
+    Deviation(
+        id="scale-hidden",
+        summary="a trainable scale of one on the logits, which no weights are loaded into",
+        replaces={
+            "vit.ViT.load_state_dict": _after(
+                _load, lambda model: model.register_parameter("scale", torch.nn.Parameter(torch.ones(1).double()))
+            ),
+            "vit.ViT.forward": _scaled,
+        },
+        breaks="VIT-STATE-TRAINABLE",
     ),
 )
