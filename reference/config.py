@@ -7,7 +7,7 @@ Head = Literal["linear", "mlp"]
 Pool = Literal["class_token", "mean"]
 Stem = Literal["patch", "hybrid"]
 Activation = Literal["gelu", "gelu_tanh", "quick_gelu"]
-HeadActivation = Literal["gelu", "tanh"]
+HeadActivation = Literal["gelu", "tanh", "relu"]
 HeadInit = Literal["zero", "random"]
 InvalidSize = Literal["error", "pad"]
 PatchEmbedding = Literal["linear", "norm_linear_norm"]
@@ -110,6 +110,9 @@ class Conventions:
     head_activation: HeadActivation = "tanh"  # of the pre-training head's hidden layer; the authors' code
     class_token_has_position: bool = True
     patch_embedding: PatchEmbedding = "linear"  # Eq. 1; "norm_linear_norm" puts LayerNorm before and after
+    patch_bias: bool = True  # CLIP's image tower has none, of the patches nor of the head
+    head_bias: bool = True
+    pre_norm: bool = False  # LayerNorm of z_0, before the first block; CLIP's ln_pre
     invalid_size: InvalidSize = "error"  # an image that the patches do not divide
 
     def __post_init__(self) -> None:

@@ -19,22 +19,19 @@ _INIT_STD = 0.02  # of truncated normal initialisation, as in the authors' and m
 def parameter_shapes(config: ViTConfig, conventions: Conventions) -> dict[str, tuple[int, ...]]:
     """Name and shape of every canonical parameter, in the order of the forward pass."""
     width, (patch_h, patch_w), channels = config.width, config.patch_size, config.channels
-    shapes: dict[str, tuple[int, ...]] = {
-        "patch_embedding.weight": (width, channels, patch_h, patch_w),
-        "patch_embedding.bias": (width,),
-    }
+    shapes = _pair("patch_embedding", (width, channels, patch_h, patch_w), bias=conventions.patch_bias)
     if conventions.patch_embedding == "norm_linear_norm":
         shapes |= _pair("patch_embedding.input_norm", (channels * patch_h * patch_w,))
         shapes |= _pair("patch_embedding.output_norm", (width,))
     rows = config.num_tokens if conventions.class_token_has_position else config.num_patches
     shapes |= {"class_token": (1, 1, width), "position_embedding": (1, rows, width)}
+    if conventions.pre_norm:
+        shapes |= _pair("pre_norm", (width,))
     for i in range(config.depth):
         block = f"blocks.{i}"
         shapes |= _pair(f"{block}.norm1", (width,))
         for name in ("query", "key", "value"):
-            shapes[f"{block}.attention.{name}.weight"] = (width, width)
-            if conventions.qkv_bias:
-                shapes[f"{block}.attention.{name}.bias"] = (width,)
+            shapes |= _pair(f"{block}.attention.{name}", (width, width), bias=conventions.qkv_bias)
         shapes |= _pair(f"{block}.attention.output", (width, width))
         shapes |= _pair(f"{block}.norm2", (width,))
         shapes |= _pair(f"{block}.mlp.fc1", (config.mlp_dim, width))
@@ -42,11 +39,11 @@ def parameter_shapes(config: ViTConfig, conventions: Conventions) -> dict[str, t
     shapes |= _pair("norm", (width,))
     if config.head == "mlp":
         shapes |= _pair("head.hidden", (width, width))
-    return shapes | _pair("head", (config.num_classes, width))
+    return shapes | _pair("head", (config.num_classes, width), bias=conventions.head_bias)
 
 
-def _pair(name: str, weight_shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
-    return {f"{name}.weight": weight_shape, f"{name}.bias": weight_shape[:1]}
+def _pair(name: str, weight_shape: tuple[int, ...], *, bias: bool = True) -> dict[str, tuple[int, ...]]:
+    return {f"{name}.weight": weight_shape} | ({f"{name}.bias": weight_shape[:1]} if bias else {})
 
 
 def within(weights: Weights, prefix: str) -> dict[str, Tensor]:

@@ -72,22 +72,22 @@ def patches(images: Tensor, config: ViTConfig) -> Tensor:
 
 
 def patch_tokens(images: Tensor, weights: Weights, config: ViTConfig, conventions: Conventions) -> Tensor:
-    """x_p E: the trainable linear projection of the flattened patches, with a bias.
+    """x_p E: the trainable linear projection of the flattened patches, with a bias unless the convention has none.
 
     Shapes: (B, C, H, W) -> (B, N, D).
     """
     x_p = patches(images, config)  # (B, N, C P_h P_w)
     if conventions.patch_embedding == "norm_linear_norm":
         x_p = layer_norm(x_p, within(weights, "patch_embedding.input_norm"), conventions)
-    projection = weights["patch_embedding.weight"].flatten(1)  # (D, C P_h P_w)
-    x_e = x_p @ projection.T + weights["patch_embedding.bias"]
+    projection = within(weights, "patch_embedding")
+    x_e = linear(x_p, {**projection, "weight": projection["weight"].flatten(1)})  # (D, C P_h P_w)
     if conventions.patch_embedding == "norm_linear_norm":
         x_e = layer_norm(x_e, within(weights, "patch_embedding.output_norm"), conventions)
     return x_e
 
 
 def embed(x_e: Tensor, weights: Weights, config: ViTConfig, conventions: Conventions, mode: Mode) -> Tensor:
-    """Eq. 1: z_0 = [x_class; x_p E] + E_pos, then dropout (appendix B.1).
+    """Eq. 1: z_0 = [x_class; x_p E] + E_pos, then dropout (appendix B.1); CLIP's LayerNorm where it is declared.
 
     Shapes: (B, N, D) -> (B, N+1, D).
     """
@@ -96,7 +96,8 @@ def embed(x_e: Tensor, weights: Weights, config: ViTConfig, conventions: Convent
         z = add_positions(prepend_class_token(x_e, class_token), positions)
     else:
         z = prepend_class_token(add_positions(x_e, positions), class_token)
-    return dropout(z, config.dropout, mode)
+    z = dropout(z, config.dropout, mode)
+    return layer_norm(z, within(weights, "pre_norm"), conventions) if conventions.pre_norm else z
 
 
 def prepend_class_token(x_e: Tensor, class_token: Tensor) -> Tensor:
@@ -226,7 +227,11 @@ ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
     "gelu_tanh": gelu_tanh,
     "quick_gelu": quick_gelu,
 }
-HEAD_ACTIVATIONS: dict[HeadActivation, Callable[[Tensor], Tensor]] = {"gelu": gelu, "tanh": torch.tanh}
+HEAD_ACTIVATIONS: dict[HeadActivation, Callable[[Tensor], Tensor]] = {
+    "gelu": gelu,
+    "tanh": torch.tanh,
+    "relu": torch.relu,
+}
 
 
 def dropout(x: Tensor, rate: float, mode: Mode) -> Tensor:

@@ -23,7 +23,13 @@ CONVENTIONS = {
     "big_vision's": Conventions(activation="gelu_tanh", class_token_has_position=False, head_activation="tanh"),
     "vit-pytorch's": Conventions(layer_norm_eps=1e-5, qkv_bias=False, patch_embedding="norm_linear_norm"),
     "CLIP's": Conventions(
-        layer_norm_eps=1e-5, activation="quick_gelu", position_resize="bilinear", head_activation="gelu"
+        layer_norm_eps=1e-5,
+        activation="quick_gelu",
+        position_resize="bilinear",
+        head_activation="gelu",
+        patch_bias=False,
+        head_bias=False,
+        pre_norm=True,
     ),
 }
 

@@ -134,13 +134,13 @@ def test_refuses_an_epsilon_that_is_no_small_positive_number(value: object) -> N
             "bilinear, bilinear_antialias, bilinear_corners, bicubic, bicubic_antialias, bicubic_corners",
         ),
         ("head_init", "zero, random"),
-        ("head_activation", "gelu, tanh"),
+        ("head_activation", "gelu, tanh, relu"),
         ("patch_embedding", "linear, norm_linear_norm"),
         ("invalid_size", "error, pad"),
     ],
 )
 def test_refuses_an_unknown_convention_and_lists_the_known_ones(name: str, known: str) -> None:
-    assert convention_refusal(**{name: "relu"}) == f"{name} must be one of {known}, got 'relu' (Conventions)"
+    assert convention_refusal(**{name: "silu"}) == f"{name} must be one of {known}, got 'silu' (Conventions)"
 
 
 def test_declares_every_convention_by_name() -> None:
@@ -153,6 +153,9 @@ def test_declares_every_convention_by_name() -> None:
         "head_activation": "tanh",
         "class_token_has_position": True,
         "patch_embedding": "linear",
+        "patch_bias": True,
+        "head_bias": True,
+        "pre_norm": False,
         "invalid_size": "error",
     }
 

@@ -88,6 +88,13 @@ def test_the_patch_projection_between_two_norms() -> None:
     assert_close(vit.patch_tokens(images, weights, CONFIG, conventions), expected)
 
 
+def test_the_patch_projection_without_a_bias() -> None:
+    conventions = Conventions(patch_bias=False)
+    weights, images = weights_of(CONFIG, conventions), normal(3, 2, 6, 12)
+    expected = functional.conv2d(images, weights["patch_embedding.weight"], stride=(3, 4)).flatten(2).transpose(1, 2)
+    assert_close(vit.patch_tokens(images, weights, CONFIG, conventions), expected)
+
+
 @pytest.mark.parametrize("shape", [(1, 2, 6, 8), (1, 2, 12, 6), (1, 3, 6, 12), (1, 2, 7, 12), (2, 6, 12)])
 def test_refuses_images_of_another_size_and_says_what_fits(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"^images of shape ") as caught:
@@ -122,6 +129,16 @@ def test_a_class_token_without_a_position_is_left_as_it_is() -> None:
     assert torch.equal(z[:, 0], weights["class_token"][0].expand(3, 12))
     for n in range(6):
         assert_close(z[:, n + 1], x_e[:, n] + weights["position_embedding"][0, n])
+
+
+def test_a_norm_before_the_blocks_comes_after_the_positions() -> None:
+    conventions = Conventions(pre_norm=True)
+    weights, x_e = weights_of(CONFIG, conventions), normal(3, 6, 12)
+    w = within(weights, "pre_norm")
+    expected = functional.layer_norm(
+        vit.embed(x_e, weights, CONFIG, PAPER, Mode()), (12,), w["weight"], w["bias"], 1e-6
+    )
+    assert_close(vit.embed(x_e, weights, CONFIG, conventions, Mode()), expected)
 
 
 # --- attention ---
@@ -317,7 +334,14 @@ def test_the_fine_tuning_head_is_one_linear_layer() -> None:
     assert_close(vit.head(y, weights, CONFIG, PAPER), functional.linear(y, weights["weight"], weights["bias"]))
 
 
-@pytest.mark.parametrize(("name", "activation"), [("tanh", np.tanh), ("gelu", lambda x: x * (1 + erf(x / 2**0.5)) / 2)])
+@pytest.mark.parametrize(
+    ("name", "activation"),
+    [
+        ("tanh", np.tanh),
+        ("gelu", lambda x: x * (1 + erf(x / 2**0.5)) / 2),
+        ("relu", lambda x: np.maximum(x, 0)),
+    ],
+)
 def test_the_pre_training_head_has_a_hidden_layer(name: Any, activation: Any) -> None:
     config = replace(CONFIG, head="mlp")
     weights, y = within(weights_of(config), "head"), normal(2, 12)

@@ -101,6 +101,9 @@ def test_counts_a_small_model_as_by_hand() -> None:
         ({"qkv_bias": False}, -2 * 3 * 6),
         ({"class_token_has_position": False}, -6),
         ({"patch_embedding": "norm_linear_norm"}, 2 * 16 + 2 * 6),
+        ({"patch_bias": False}, -6),
+        ({"head_bias": False}, -5),
+        ({"pre_norm": True}, 2 * 6),
         ({"activation": "quick_gelu"}, 0),
     ],
 )
@@ -108,6 +111,13 @@ def test_conventions_that_have_parameters_are_counted(convention: dict[str, Any]
     conventions = Conventions(**convention)
     assert parameter_count(SMALL, conventions) - parameter_count(SMALL) == difference
     assert scalars(ViT(SMALL, conventions)) == parameter_count(SMALL, conventions)
+
+
+@pytest.mark.parametrize(("name", "features", "published"), [("B/32", 512, 87_849_216), ("B/16", 512, 86_192_640)])
+def test_the_image_towers_of_clip_have_their_published_count(name: str, features: int, published: int) -> None:
+    """As OpenAI's ViT-B/32 and ViT-B/16 have: LayerNorm before the blocks, a projection for a head, no bias at the ends."""
+    clip = Conventions(layer_norm_eps=1e-5, activation="quick_gelu", patch_bias=False, head_bias=False, pre_norm=True)
+    assert parameter_count(variant(name, num_classes=features), clip) == published
 
 
 @pytest.mark.parametrize(("name", "published"), GMACS.items())

@@ -38,7 +38,10 @@ def load(model, state):
 def logits(model, images):
     return images
 """
-BUILT_IN = "reference, timm, torchvision, transformers, vit_pytorch"
+BUILT_IN = (
+    "reference, timm, torchvision, transformers, vit_pytorch, "
+    "open_clip, labml_nn, vformer, pytorch_pretrained_vit, vision_transformer_pytorch"
+)
 FORMS = "Other forms: package.module:object, a package with vitbench_adapter, adapter.py[:object]"
 
 
@@ -84,7 +87,7 @@ def test_each_resolution_makes_an_adapter_of_its_own() -> None:
 
 
 def test_built_in_names_come_first() -> None:
-    assert ", ".join(list(registered())[:5]) == BUILT_IN
+    assert ", ".join(list(registered())[:10]) == BUILT_IN
 
 
 def test_a_registration_knows_whether_its_package_is_there() -> None:
@@ -105,6 +108,12 @@ def test_a_name_whose_package_is_missing_says_what_to_install(monkeypatch: pytes
         "implementation 'vit_far' needs the package 'vit_far_away', which is not installed; pip install vit-far-away"
     )
     assert "vit_far" not in installed()
+
+
+def test_a_package_that_pip_knows_by_another_name_is_named_as_pip_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    missing = Registration("far", "vitbench.adapters.far:Far", "vit_far_away", "far-away-torch")
+    monkeypatch.setattr("vitbench.registry.BUILT_IN", (missing,))
+    assert failure("far", AdapterNotFound).endswith("which is not installed; pip install far-away-torch")
 
 
 def entry_point(folder: Path, line: str) -> None:

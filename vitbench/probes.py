@@ -103,20 +103,27 @@ BRANCH_OUTPUTS = ("attention.output.weight", "attention.output.bias", "mlp.fc2.w
 """The last parameters of both branches: with them zero, a block adds nothing."""
 
 
-def equal_tokens(weights: Weights, scale: float = 1.0) -> dict[str, Tensor]:
+def equal_tokens(weights: Weights, scale: float = 1.0, *, class_row: bool = True) -> dict[str, Tensor]:
     """Weights with which every token is one and the same vector, from z_0 to z_L and whatever the image.
 
     Only the final norm, the pooling's weights and the head are left to matter: how patches, positions, attention and
-    MLP are computed cannot show.
+    MLP are computed cannot show. A model that has no bias before its blocks gets the vector as its positions;
+    ``class_row`` says whether the class token has one of them.
     """
     width = weights["class_token"].shape[-1]
     generator = torch.Generator().manual_seed(width)
     token = scale * torch.randn(width, generator=generator, dtype=weights["class_token"].dtype)
-    last = "patch_embedding.output_norm" if "patch_embedding.output_norm.bias" in weights else "patch_embedding"
     changed = {name: torch.zeros_like(w) for name, w in weights.items() if name.endswith(BRANCH_OUTPUTS)}
     changed["position_embedding"] = torch.zeros_like(weights["position_embedding"])
+    if "pre_norm.bias" in weights:  # the last step before the blocks: it returns its bias, whatever comes in
+        return changed | {"pre_norm.weight": torch.zeros_like(token), "pre_norm.bias": token}
+    last = "patch_embedding.output_norm" if "patch_embedding.output_norm.bias" in weights else "patch_embedding"
     changed[f"{last}.weight"] = torch.zeros_like(weights[f"{last}.weight"])
-    return changed | {f"{last}.bias": token, "class_token": token.expand(1, 1, -1).clone()}
+    class_token = token.expand(1, 1, -1).clone()
+    if f"{last}.bias" in weights:
+        return changed | {f"{last}.bias": token, "class_token": class_token}
+    everywhere = token.expand_as(weights["position_embedding"]).clone()
+    return changed | {"position_embedding": everywhere, "class_token": (0 if class_row else 1) * class_token}
 
 
 def transposed_config(config: ViTConfig) -> ViTConfig:

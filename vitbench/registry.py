@@ -26,6 +26,12 @@ class Registration:
     name: str
     target: str  # module:object
     package: str  # top-level module that must be importable
+    distribution: str = ""  # what to install for it, where that has another name
+
+    @property
+    def to_install(self) -> str:
+        """What pip calls the package."""
+        return self.distribution or self.package.replace("_", "-")
 
     @property
     def installed(self) -> bool:
@@ -39,6 +45,19 @@ BUILT_IN = (
     Registration("torchvision", "vitbench.adapters.torchvision:TorchvisionAdapter", "torchvision"),
     Registration("transformers", "vitbench.adapters.transformers:TransformersAdapter", "transformers"),
     Registration("vit_pytorch", "vitbench.adapters.vit_pytorch:VitPytorchAdapter", "vit_pytorch"),
+    Registration("open_clip", "vitbench.adapters.open_clip:OpenClipAdapter", "open_clip", "open-clip-torch"),
+    Registration("labml_nn", "vitbench.adapters.labml_nn:LabmlAdapter", "labml_nn"),
+    Registration("vformer", "vitbench.adapters.vformer:VFormerAdapter", "vformer"),
+    Registration(
+        "pytorch_pretrained_vit",
+        "vitbench.adapters.pytorch_pretrained_vit:PytorchPretrainedVitAdapter",
+        "pytorch_pretrained_vit",
+    ),
+    Registration(
+        "vision_transformer_pytorch",
+        "vitbench.adapters.vision_transformer_pytorch:VisionTransformerPytorchAdapter",
+        "vision_transformer_pytorch",
+    ),
 )
 
 
@@ -82,7 +101,7 @@ def _find(impl: str) -> tuple[Any, str]:
         if not registration.installed:
             raise AdapterNotFound(
                 f"implementation {impl!r} needs the package {registration.package!r}, which is not installed; "
-                f"pip install {registration.package.replace('_', '-')}"
+                f"pip install {registration.to_install}"
             )
         return _from_module(registration.target, impl), registration.target
     location, attribute = _divided(impl)

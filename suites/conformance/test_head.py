@@ -44,7 +44,8 @@ def test_mean_pooling_leaves_the_class_token_out(impl: Candidate, case: Case) ->
     image = trial.images[:1]
     for n, changed in enumerate(one_patch_changed_each(image[0], trial.config)):
         assert_changed(apart.logits(changed[None]), apart.logits(image), f"logits after a change of patch {n}")
-    same = trial.with_weights(equal_tokens(trial.weights))
+    class_row = trial.conventions.class_token_has_position
+    same = trial.with_weights(equal_tokens(trial.weights, class_row=class_row))
     assert_semantics(same.logits()[0], same.reference.logits[0], "logits where every token is the same")
 
 
@@ -52,7 +53,8 @@ def test_mean_pooling_leaves_the_class_token_out(impl: Candidate, case: Case) ->
 @given(case=vit_cases(head="mlp"))
 def test_the_pre_training_head_has_one_hidden_layer(impl: Candidate, case: Case) -> None:
     trial = impl.trial(case)
-    same = trial.with_weights(equal_tokens(trial.weights))
+    class_row = trial.conventions.class_token_has_position
+    same = trial.with_weights(equal_tokens(trial.weights, class_row=class_row))
     assert_semantics(same.logits()[0], same.reference.logits[0], "logits of the pre-training head, all tokens the same")
 
 

@@ -15,7 +15,9 @@ from vitbench.reference.vit import representation
 def test_epsilon_is_the_declared_one(impl: Candidate, case: Case) -> None:
     trial = impl.trial(case)
     epsilon = trial.conventions.layer_norm_eps
-    small = trial.with_weights(equal_tokens(trial.weights, scale=sqrt(epsilon)))  # the variance is near epsilon
+    class_row = trial.conventions.class_token_has_position
+    tokens = equal_tokens(trial.weights, scale=sqrt(epsilon), class_row=class_row)  # of a variance near epsilon
+    small = trial.with_weights(tokens)
     what = f"logits where the final norm's variance is near {epsilon:g}, the layer_norm_eps of the conventions"
     assert_semantics(small.logits()[0], small.reference.logits[0], what)
 
