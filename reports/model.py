@@ -110,7 +110,8 @@ def _title(judged: Sequence[Judgement], facts: Sequence[RunFacts]) -> str:
 def _how_many_conform(judged: Sequence[Judgement], runs: int) -> str:
     conforming = sum(judgement.verdict == Verdict.CONFORMS for judgement in judged)
     verb = "conforms" if conforming == 1 else "conform"
-    if runs > 1:
+    several_times = len({judgement.implementation for judgement in judged}) < len(judged)
+    if runs > 1 and several_times:
         return f"{conforming} of {plural(len(judged), 'candidate')} in {plural(runs, 'run')} {verb}"
     if conforming == len(judged):
         return f"All {plural(conforming, 'implementation')} conform"

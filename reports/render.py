@@ -64,6 +64,7 @@ class Download:
 class Page:
     """What the page needs beside the report: its own parts, and the policy that admits them."""
 
+    kind: str  # report, or scorecard: the same without measurements
     version: str
     policy: str
     styles: tuple[Markup, ...]
@@ -90,9 +91,10 @@ def write(report: Report, path: Path) -> int:
     return len(page)
 
 
-def render(report: Report) -> str:
-    """The report as one HTML document."""
-    return _templates().get_template("report.html").render(report=report, page=_page(report))
+def render(report: Report, *, scorecard: bool = False) -> str:
+    """The report as one HTML document, or what it says of conformance alone."""
+    kind = "scorecard" if scorecard else "report"
+    return _templates().get_template("report.html").render(report=report, page=_page(report, kind))
 
 
 def content_security_policy(styles: Sequence[str], scripts: Sequence[str]) -> str:
@@ -124,7 +126,7 @@ def _templates() -> Environment:
     return environment
 
 
-def _page(report: Report) -> Page:
+def _page(report: Report, kind: str) -> Page:
     styles = [_style(name, columns=len(report.matrix.columns)) for name in STYLES]
     early = [_script(TEMPLATES / name) for name in EARLY_SCRIPTS]
     scripts = [_script(TEMPLATES / name) for name in SCRIPTS]
@@ -133,6 +135,7 @@ def _page(report: Report) -> Page:
         scripts += [_script(ASSETS / CHART_LIBRARY), *(_script(TEMPLATES / name) for name in CHART_SCRIPTS)]
         admitted.append((ASSETS / CHART_LIBRARY_STYLE).read_text(encoding="utf-8"))
     return Page(
+        kind=kind,
         version=__version__,
         policy=content_security_policy(admitted, [*early, *scripts]),
         styles=tuple(Markup(style) for style in styles),  # noqa: S704  # our own files, checked by _embeddable

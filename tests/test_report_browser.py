@@ -172,6 +172,12 @@ def test_filters_show_what_matches_and_clear_again(browser: Browser, page: Path)
     assert browser.wait(lambda: browser.find("#matches").text == "55 of 55")
 
 
+def test_a_filter_shows_where_implementations_come_out_differently(browser: Browser, page: Path) -> None:
+    browser.open(page)
+    browser.find("select[name=status] option[value=differs]").click()
+    assert browser.find("#matches").text == "16 of 55"
+
+
 def test_a_filter_opens_the_areas_that_match(browser: Browser, page: Path) -> None:
     browser.open(page)
     assert browser.visible("[data-area=MLP] .requirement") == 0

@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from vitbench import progress, summary
+from vitbench.console import suitable_console
 from vitbench.executor import Finished, Recorded, Started
 from vitbench.measurement import record
 from vitbench.plan import Cell
@@ -121,6 +122,6 @@ def test_a_terminal_that_cannot_move_its_cursor_gets_lines() -> None:
 
 def test_a_log_is_wide_and_obeys_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("COLUMNS", raising=False)
-    assert summary.console().width == 120
+    assert suitable_console().width == 120
     monkeypatch.setenv("COLUMNS", "50")
-    assert summary.console().width == 50
+    assert suitable_console().width == 50

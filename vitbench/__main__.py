@@ -9,6 +9,7 @@ from vitbench import __version__
 VERBS = {
     "run": "judge and measure implementations, and write a report",
     "report": "write a report of runs made before",
+    "compare": "put implementations side by side, requirement by requirement; JUnit XML, a badge",
     "spec": "print the specification that implementations are judged by",
 }
 _HELP = ("-h", "--help", "help")

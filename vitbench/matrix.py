@@ -1,7 +1,7 @@
 """Every requirement against every implementation: failing first, each failure with its evidence."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from vitbench.folders import RESULTS
@@ -124,6 +124,11 @@ class Area:
     rows: tuple[Row, ...]
     passed: tuple[int, ...]  # per column, of len(rows)
 
+    def score(self, place: int) -> str:
+        """``8/10`` of a column; a dash where nothing was judged, which is no zero."""
+        judged = any(row.outcomes[place].record is not None for row in self.rows)
+        return f"{self.passed[place]}/{len(self.rows)}" if judged else "–"
+
     @property
     def worst(self) -> Mark:
         """The mark of its worst outcome."""
@@ -179,6 +184,12 @@ def matrix(runs: Sequence[Run], columns: Sequence[Column]) -> Matrix:
     areas = [_area(name, [row for row in rows if row.area == name]) for name in names]
     areas = [area for area in areas if area.rows]
     return Matrix(columns=tuple(columns), areas=tuple(sorted(areas, key=_worst, reverse=True)))
+
+
+def chosen(table: Matrix, wanted: Callable[[Row], bool]) -> Matrix:
+    """The requirements that are wanted, and the areas that have any."""
+    areas = [_area(area.name, [row for row in area.rows if wanted(row)]) for area in table.areas]
+    return replace(table, areas=tuple(area for area in areas if area.rows))
 
 
 def columns(runs: Sequence[Run], labels: Sequence[str]) -> tuple[Column, ...]:

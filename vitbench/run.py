@@ -15,6 +15,7 @@ from typing import Any
 from rich.console import Console
 
 from vitbench import __version__, preflight, report, results, summary
+from vitbench.console import speak_any_language, suitable_console
 from vitbench.environment import usable_cores, without_places
 from vitbench.errors import OutputUnwritable, VitbenchError
 from vitbench.executor import Finished, Recorded, execute
@@ -33,7 +34,7 @@ _BESIDE = 2  # conformance cells at once, where there are cores for them
 def main(argv: Sequence[str] | None = None) -> int:
     """The exit code of a run; ``--help`` lists them."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    summary.speak_any_language()
+    speak_any_language()
     try:
         with _termination_as_interrupt():
             options = parse(arguments)
@@ -58,7 +59,7 @@ def dry_run_text(cells: Sequence[Cell]) -> str:
 def _run(options: Options, cells: Sequence[Cell], arguments: Sequence[str]) -> int:
     folder = options.output or new_folder()
     _require_no_run(folder)
-    console = summary.console()
+    console = suitable_console()
     with waiting(console, "looking at implementations and device"):
         found = preflight.check(options)
     cells = [replace(cell, name=found.names.get(cell.implementation, "")) for cell in cells]

@@ -1,9 +1,6 @@
 """The tables after a run: who conforms, and how fast each is; as lines where the terminal is too narrow for tables."""
 
-import os
-import sys
 from collections.abc import Sequence
-from io import TextIOWrapper
 
 from rich.console import Console
 from rich.padding import Padding
@@ -15,26 +12,10 @@ from vitbench.progress import result_text
 from vitbench.requirement import Level, Status, Verdict
 from vitbench.results import MeasurementRecord, Outcome, RequirementRecord, Run, VerdictRecord
 
-_WIDTH_OF_LOGS = 120
 _WIDTH_OF_TABLES = 80  # below this, lines
 _WHOLE = ("Verdict", "Model", "images/s")  # columns that are never broken
 _FAILURES_SHOWN = 4
 _STYLES = {Verdict.CONFORMS: "bold green", Verdict.INCOMPLETE: "bold yellow", Verdict.HARNESS_ERROR: "bold magenta"}
-
-
-def speak_any_language() -> None:
-    """Let the terminal's encoding cost a character, and never the run: what it lacks is written as its code."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-
-
-def console(*, stderr: bool = False) -> Console:
-    """A console as wide as its terminal; without one as wide as COLUMNS says, or as a log bears."""
-    found = Console(stderr=stderr, highlight=False)
-    if found.is_terminal or "COLUMNS" in os.environ:
-        return found
-    return Console(stderr=stderr, highlight=False, width=_WIDTH_OF_LOGS)
 
 
 def show(run: Run, console: Console) -> None:

@@ -32,3 +32,11 @@ def abridged(text: object, characters: int) -> str:
 def plural(number: int, noun: str) -> str:
     """``1 line``, ``2 lines``."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def xml_text(text: object) -> str:
+    """Its lines, without the characters that XML 1.0 has no way to write."""
+    return _NOT_IN_XML.sub("", cleaned(text))
+
+
+_NOT_IN_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")

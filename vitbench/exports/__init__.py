@@ -1,0 +1,1 @@
+"""What a scorecard is written as, one format a module."""
