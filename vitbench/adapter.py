@@ -27,6 +27,8 @@ OPTIONAL_HOOKS = (
     "representation",
     "resize_position_embedding",
     "at_image_size",
+    "unfused",
+    "checkpointed",
 )
 
 
@@ -92,6 +94,14 @@ class Adapter:
     def at_image_size(self, model: Model, image_size: tuple[int, int]) -> Model:
         """The same weights, ready for images of another size (H, W), the way the package does it."""
         raise NotSupported(f"{self.name} does not change its image size")
+
+    def unfused(self, model: Model) -> Model:
+        """The same weights with attention written out, where ``model`` uses a fused kernel; ``model`` stays as it is."""
+        raise NotSupported(f"{self.name} has no other path of attention")
+
+    def checkpointed(self, model: Model) -> Model:
+        """The same weights with gradient checkpointing switched on; ``model`` stays as it is."""
+        raise NotSupported(f"{self.name} has no gradient checkpointing")
 
 
 def collect_inputs(modules: Sequence[torch.nn.Module], run: Any) -> list[Tensor]:

@@ -24,7 +24,7 @@ from vitbench.errors import AdapterBroken, RequirementFailed, one_line
 from vitbench.evidence import current_evidence
 from vitbench.isolation import Isolation
 from vitbench.reference.parameters import exercised_weights
-from vitbench.trial import Trial, Weights
+from vitbench.trial import Trial, Weights, rounds_to_float32
 
 _PLAIN = ViTConfig(
     image_size=(8, 8), patch_size=(4, 4), channels=3, width=8, depth=1, num_heads=2, mlp_dim=12, num_classes=3
@@ -33,12 +33,6 @@ _PLAIN = ViTConfig(
 Result = TypeVar("Result")
 
 _WITHOUT_MODEL = ("build", "resize_position_embedding")
-
-
-_STEP = 3e-7
-_LEAST_BEND = 1e-10
-"""Rounding in float64 bends the line by some 1e-15 and curvature by 1e-12, one rounding to float32 by 1e-8. The step
-is a few of float32's, so that its rounding shows as a change and not as none."""
 
 
 class CandidateRaised(RequirementFailed):
@@ -187,20 +181,14 @@ class Candidate:
 
     @cached_property
     def float32_inside(self) -> bool:
-        """Whether a float64 model computes a step in float32: it answers a smooth question in steps.
-
-        A straight line of three images so close together that a float64 model's logits lie on a straight line too,
-        up to its own rounding; rounding to float32 on the way throws them off it by orders of magnitude.
-        """
+        """Whether a float64 model of the candidate's computes a step in float32."""
         case = Case(_PLAIN, batch=2, seed=0)
         try:
             trial = Trial(self, case, {})
             self.call("load", trial.model, exercised_weights(_PLAIN, self.conventions, case.seed))
-            near, middle, far = (trial.logits(trial.images * (1 + step)) for step in (0.0, _STEP, 2 * _STEP))
+            return rounds_to_float32(trial)
         except (NotSupported, RequirementFailed):
             return False
-        bend = (far - 2 * middle + near).abs().max().item()
-        return near.dtype == torch.float64 and bend > _LEAST_BEND * near.abs().max().item()
 
     @cached_property
     def resizes_rectangles(self) -> bool:

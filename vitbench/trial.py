@@ -13,6 +13,7 @@ from vitbench.adapter import Model
 from vitbench.arrays import as_tensor, short
 from vitbench.cases import Case, random_images
 from vitbench.errors import NotSupported, RequirementFailed
+from vitbench.evidence import current_evidence
 from vitbench.reference.stages import Stages, stages
 from vitbench.reference.vit import Mode, encoder_block
 from vitbench.reference.vit import head as reference_head
@@ -47,6 +48,14 @@ class Trial:
         """The same questions to another model that is to answer as this one does."""
         other = copy(self)
         other.model = model
+        return other
+
+    def by_way_of(self, hook: str) -> "Trial":
+        """The same weights on another of the package's paths, which ``unfused`` or ``checkpointed`` gives."""
+        other = self.of(self.candidate.call(hook, self.model))
+        if isinstance(other.model, nn.Module):
+            other.model.train(self.module.training)
+        current_evidence().float32_inside |= rounds_to_float32(other)
         return other
 
     @cached_property
@@ -143,8 +152,12 @@ class Trial:
             )
         return {name: as_tensor(value, f"export()[{name!r}]") for name, value in exported.items()}
 
+    def answer(self, hook: str, value: Any, images: Tensor | None = None) -> Tensor:
+        """What was returned for a stage, however it was asked for, if it is a tensor of that stage's shape."""
+        return self._expected(hook, images, as_tensor(value, f"{hook}()"), f"{hook}()")
+
     def _tensor(self, hook: str, images: Tensor | None) -> Tensor:
-        return self._expected(hook, images, as_tensor(self._asked(hook, images), f"{hook}()"), f"{hook}()")
+        return self.answer(hook, self._asked(hook, images), images)
 
     def _tensors(self, hook: str, images: Tensor | None) -> list[Tensor]:
         result = self._asked(hook, images)
@@ -184,3 +197,20 @@ class Trial:
     def _below(self, prefix: str) -> dict[str, Tensor]:
         start = prefix + "."
         return {name.removeprefix(start): w for name, w in self.weights.items() if name.startswith(start)}
+
+
+def rounds_to_float32(trial: Trial) -> bool:
+    """Whether a float64 model computes a step in float32: it answers a smooth question in steps.
+
+    A straight line of three images so close together that a float64 model's logits lie on a straight line too,
+    up to its own rounding; rounding to float32 on the way throws them off it by orders of magnitude.
+    """
+    near, middle, far = (trial.logits(trial.images * (1 + step)) for step in (0.0, _STEP, 2 * _STEP))
+    bend = (far - 2 * middle + near).abs().max().item()
+    return near.dtype == torch.float64 and bend > _LEAST_BEND * near.abs().max().item()
+
+
+_STEP = 3e-7
+_LEAST_BEND = 1e-10
+"""Rounding in float64 bends the line by some 1e-15 and curvature by 1e-12, one rounding to float32 by 1e-8. The step
+is a few of float32's, so that its rounding shows as a change and not as none."""

@@ -1,14 +1,29 @@
 """The reference ViT as a candidate of its own suite."""
 
+import copy
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 import vitbench
 from vitbench.adapter import Adapter, Conventions, NotSupported, ViTConfig
 from vitbench.reference.positions import resize_position_embedding
 from vitbench.reference.vit import ViT
+
+
+class Checkpointed(nn.Module):
+    """The reference as a single segment: its activations are computed again on the way back."""
+
+    def __init__(self, vit: ViT) -> None:
+        super().__init__()
+        self.vit = vit
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images to logits. (B, C, H, W) -> (B, K)."""
+        logits: Tensor = checkpoint(self.vit, images, use_reentrant=False)
+        return logits
 
 
 class ReferenceAdapter(Adapter):
@@ -57,6 +72,12 @@ class ReferenceAdapter(Adapter):
 
     def at_image_size(self, model: ViT, image_size: tuple[int, int]) -> ViT:
         return model.at_image_size(image_size)
+
+    def unfused(self, model: ViT) -> ViT:
+        return copy.deepcopy(model)  # written out already
+
+    def checkpointed(self, model: ViT) -> "Checkpointed":
+        return Checkpointed(copy.deepcopy(model))
 
     def _tapped(self, model: ViT, images: Tensor, stage: str) -> list[Tensor]:
         seen: list[Tensor] = []

@@ -89,3 +89,14 @@ class TimmAdapter(MappedAdapter):
         resized = copy.deepcopy(model)
         resized.set_input_size(img_size=image_size)
         return resized
+
+    def unfused(self, model: Any) -> Any:
+        other = copy.deepcopy(model)
+        for block in other.blocks:
+            block.attn.fused_attn = False
+        return other
+
+    def checkpointed(self, model: Any) -> Any:
+        other = copy.deepcopy(model)
+        other.set_grad_checkpointing(enable=True)
+        return other

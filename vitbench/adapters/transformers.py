@@ -1,5 +1,6 @@
 """Hugging Face transformers' ViT behind the contract."""
 
+import copy
 from importlib import metadata
 from types import SimpleNamespace
 from typing import Any
@@ -115,6 +116,19 @@ class TransformersAdapter(MappedAdapter):
     def at_image_size(self, model: Any, image_size: tuple[int, int]) -> AtAnyImageSize:
         # Nothing to prepare: the package interpolates in each call, by the size of the images.
         return AtAnyImageSize(_classifier(model)).train(model.training)
+
+    def unfused(self, model: Any) -> Any:
+        other = copy.deepcopy(_classifier(model))
+        other.set_attn_implementation("eager")
+        return other
+
+    def checkpointed(self, model: Any) -> Any:
+        other = copy.deepcopy(_classifier(model))
+        former = "gradient_checkpointing_enable"  # deprecated by the package
+        getattr(
+            other, "activation_checkpointing_enable" if hasattr(other, "activation_checkpointing_enable") else former
+        )()
+        return other
 
 
 def _classifier(model: Any) -> Any:

@@ -6,13 +6,14 @@ A deviation replaces named functions of the reference from outside, so that the 
 from typing import Any
 
 from vitbench.adapters.reference import ReferenceAdapter
-from vitbench.deviations import forward, positions, state
+from vitbench.deviations import forward, paths, positions, state
 from vitbench.deviations.deviation import Deviation
 
 __all__ = ["BANK", "DeviantAdapter", "Deviation"]
 
 BANK: dict[str, Deviation] = {
-    deviation.id: deviation for deviation in (*forward.DEVIATIONS, *positions.DEVIATIONS, *state.DEVIATIONS)
+    deviation.id: deviation
+    for deviation in (*forward.DEVIATIONS, *positions.DEVIATIONS, *paths.DEVIATIONS, *state.DEVIATIONS)
 }
 
 
@@ -31,6 +32,6 @@ class DeviantAdapter(ReferenceAdapter):
 
         def deviating(*arguments: Any) -> Any:
             with self._deviation.applied():
-                return found(*arguments)
+                return super(DeviantAdapter, self).__getattribute__(name)(*arguments)  # which may be what deviates
 
         return deviating

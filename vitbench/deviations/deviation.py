@@ -14,7 +14,7 @@ class Deviation:
 
     id: str
     summary: str  # completes "equals the paper's ViT with …"
-    replaces: Mapping[str, Any]  # "vit.attention_scale" -> the wrong function
+    replaces: Mapping[str, Any]  # "vit.attention_scale" -> the wrong function; "adapter." is the reference's
     breaks: str  # the requirement that is about this; others may fail too
     known_from: str = ""  # who had it
 
@@ -24,7 +24,8 @@ class Deviation:
         patches = []
         for target, replacement in self.replaces.items():
             module_name, _, attribute = target.partition(".")
-            owner: Any = importlib.import_module(f"vitbench.reference.{module_name}")
+            where = "vitbench.adapters.reference" if module_name == "adapter" else f"vitbench.reference.{module_name}"
+            owner: Any = importlib.import_module(where)
             *path, leaf = attribute.split(".")
             for part in path:
                 owner = getattr(owner, part)
