@@ -214,6 +214,30 @@ def test_filters_choose_what_is_listed_and_leave_the_counts(
     assert not [line for line in lines if "transformers" in line]
 
 
+def test_only_differences_leaves_out_what_fails_alike(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    statuses = {"before": (Status.FAILED, Status.FAILED), "after": (Status.FAILED, Status.PASSED)}
+    for name, (first, second) in statuses.items():
+        ones = [requirement(number=0, status=first), requirement(number=1, status=second)]
+        write([header(), *ones, verdict_of(ones), FOOTER], tmp_path / f"{name}.jsonl")
+    said = output_of([tmp_path / "before.jsonl", tmp_path / "after.jsonl", "--only-differences"], capsys)
+    assert [line.split()[0] for line in said.splitlines() if line.startswith("VIT-")] == ["VIT-PATCH-PROJECTION"]
+
+
+def test_many_runs_are_folded_on_the_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = [write(whole(name), tmp_path / f"{name}.jsonl") for name in VERSIONS]
+    output_of([*runs, "-o", tmp_path / "card.html"], capsys)
+    page = (tmp_path / "card.html").read_text(encoding="utf-8")
+    assert "<summary>5 runs</summary>" in page
+    assert "2 of 5 implementations conform" in page
+
+
+def test_a_reader_that_stops_reading_is_no_mistake(tmp_path: Path) -> None:
+    path = write(records(), tmp_path / "run.jsonl")
+    command = f"{sys.executable} -m vitbench.compare {path} --format html | head -c 10"
+    finished = subprocess.run(["sh", "-c", command], check=True, capture_output=True, text=True)
+    assert (finished.stdout, finished.stderr) == ("<!doctype ", "")
+
+
 def test_the_suffix_tells_the_format_and_several_files_are_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,6 +1,7 @@
 """Put implementations side by side: ``python -m vitbench.compare RUN…``, on the terminal or as a file."""
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from io import StringIO
@@ -79,7 +80,15 @@ def _print(card: Scorecard, runs: Sequence[Run], options: argparse.Namespace) ->
     if options.format in {None, "terminal"}:
         text.show(card, suitable_console(), everything=options.all)
     else:
-        sys.stdout.write(render(card, runs, options.format))
+        _pipe(render(card, runs, options.format))
+
+
+def _pipe(text: str) -> None:
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read has enough; lest the interpreter complain when it closes the stream
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _plain_text(card: Scorecard, *, everything: bool) -> str:
