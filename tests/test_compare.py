@@ -322,15 +322,14 @@ def test_foreign_text_commands_no_terminal(width: int, tmp_path: Path) -> None:
     assert "[bold]a" in said
 
 
-def test_help_comes_at_once_and_teaches_by_examples() -> None:
-    taken = []
-    for _ in range(3):  # the machine may be busy; the best of a few is the program's own time
-        started = time.perf_counter()
-        finished = subprocess.run(
-            [sys.executable, "-m", "vitbench", "compare", "--help"], check=True, capture_output=True, text=True
-        )
-        taken.append(time.perf_counter() - started)
-    assert min(taken) < 0.5
+def test_help_waits_for_nothing_heavy_and_teaches_by_examples() -> None:
+    script = (
+        "import contextlib, sys; from vitbench.__main__ import main\n"
+        "with contextlib.suppress(SystemExit): main(['compare', '--help'])\n"
+        "print({'torch', 'jinja2', 'hypothesis', 'pytest'} & set(sys.modules))"
+    )
+    finished = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    assert finished.stdout.endswith("set()\n")
     assert "vitbench compare before.jsonl after.jsonl --only-differences" in finished.stdout
 
 
