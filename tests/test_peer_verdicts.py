@@ -1,4 +1,4 @@
-"""What the suite says of the real packages, each failure looked up in the package's source (docs/findings/peers.md).
+"""What the suite says of the real packages, each failure looked up in the package's source (docs/findings).
 
 tox pins the packages that these verdicts speak of. A failure that goes away in a newer version is good news for the
 package, and a change to be made here.
