@@ -14,6 +14,7 @@ from vitbench.assertions import (
     NUMERICS_ULPS,
     SEMANTICS_RELATIVE,
     accept,
+    assert_bernoulli,
     assert_changed,
     assert_consistent,
     assert_equal,
@@ -430,3 +431,35 @@ def test_a_note_is_made_once() -> None:
 )
 def test_a_margin_is_told_as_a_share_of_the_allowed_error(margin: float | None, text: str) -> None:
     assert margin_text(margin) == text
+
+
+# --- random masks ---
+
+
+def draw(shape: tuple[int, ...], rate: float) -> torch.Tensor:
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(3)) < rate
+
+
+@pytest.mark.parametrize("shape", [(3000,), (2, 50, 30), (60, 5, 1, 10)])
+@pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
+def test_a_mask_drawn_with_the_rate_passes(shape: tuple[int, ...], rate: float) -> None:
+    assert_bernoulli(draw(shape, rate), rate, "mask")
+
+
+@pytest.mark.parametrize("wrong", [0.2, 0.4, 0.7])
+def test_a_mask_of_another_rate_fails(wrong: float) -> None:
+    with pytest.raises(RequirementFailed, match=r"mask: \d+ of 3000, a rate of 0\.\d+ where 0\.300 is right"):
+        assert_bernoulli(draw((3000,), wrong), 0.3, "mask")
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_mask_shared_along_an_axis_fails(axis: int) -> None:
+    shape = [20, 20, 20]
+    drawn = draw(tuple(1 if i == axis else n for i, n in enumerate(shape)), 0.3).expand(shape)
+    with pytest.raises(RequirementFailed, match=r"neighbours along axis \d that differ: \d+ of 4000"):
+        assert_bernoulli(drawn, drawn.double().mean().item(), "mask")
+
+
+def test_a_mask_too_small_to_fail_is_the_harness_error() -> None:
+    with pytest.raises(HarnessError, match="20 trials are too few to tell a rate"):
+        assert_bernoulli(draw((20,), 0.3), 0.3, "mask")

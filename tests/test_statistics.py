@@ -5,7 +5,7 @@ from random import Random
 
 import pytest
 
-from vitbench.statistics import Interval, median, median_interval
+from vitbench.statistics import Interval, binomial_p_value, binomial_probability, median, median_interval
 
 
 @pytest.mark.parametrize(
@@ -60,3 +60,26 @@ def test_an_outlier_does_not_move_it() -> None:
 def test_the_relative_width_compares_with_a_centre() -> None:
     assert Interval(9.0, 11.0).relative_width(10.0) == pytest.approx(0.2)
     assert Interval(0.0, 0.0).relative_width(0.0) == float("inf")
+
+
+@pytest.mark.parametrize(
+    ("count", "trials", "rate"), [(0, 10, 0.3), (3, 10, 0.3), (9, 10, 0.3), (1234, 3000, 0.4), (999, 3000, 0.3)]
+)
+def test_the_binomial_test_doubles_the_smaller_tail(count: int, trials: int, rate: float) -> None:
+    from scipy.stats import binom
+
+    tail = min(binom.cdf(count, trials, rate), binom.sf(count - 1, trials, rate))
+    assert binomial_p_value(count, trials, rate) == pytest.approx(min(1.0, 2 * tail), rel=1e-9)
+    assert binomial_probability(count, trials, rate) == pytest.approx(binom.pmf(count, trials, rate), rel=1e-9)
+
+
+@pytest.mark.parametrize(("count", "rate", "p"), [(0, 0.0, 1.0), (1, 0.0, 0.0), (5, 1.0, 1.0), (4, 1.0, 0.0)])
+def test_a_certain_rate_leaves_nothing_to_chance(count: int, rate: float, p: float) -> None:
+    assert binomial_p_value(count, 5, rate) == p
+
+
+def test_the_binomial_test_cries_wolf_no_more_often_than_it_says() -> None:
+    """Exactly, by summing over all counts: at every level, the counts below it are no likelier than the level."""
+    for level in (0.05, 0.01, 1e-4, 1e-9):
+        rejected = [k for k in range(201) if binomial_p_value(k, 200, 0.3) < level]
+        assert 0 < sum(binomial_probability(k, 200, 0.3) for k in rejected) <= level

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from vitbench.errors import HarnessError, RequirementFailed
 from vitbench.evidence import current_evidence
+from vitbench.statistics import binomial_p_value
 
 SEMANTICS_RELATIVE = 1e-10
 """Tier S. Rounding of float64 through a few blocks stays near 1e-14; the mildest known defect, the tanh form of
@@ -27,6 +28,10 @@ NUMERICS_GRADIENT_FACTOR = 3
 NUMERICS_ULPS = 2
 """Tier N. A correct implementation sums in another order than the reference did, and its error is another draw of the
 same size: the factor leaves room for the luck of the draw, and the ulps for a reference that was exact by chance."""
+
+FALSE_ALARM_RATE = 1e-9
+"""Of one test of a random mask. A full run makes some ten thousand of them, and so accuses a right implementation once
+in a hundred thousand runs; with a few thousand elements a rate that is off by 0.05 is still seen."""
 
 _FLOAT32_ERROR_FACTOR = 2
 _FLOAT32_ULPS = 2
@@ -159,6 +164,38 @@ def _judge(actual: Tensor, expected: Tensor, what: str, bound: float, rule: str)
             f"shape {tuple(actual.shape)}; largest error {error:.3g}, allowed {bound:.3g} ({rule}); "
             f"{(difference > bound).sum().item()} of {difference.numel()} elements are wrong"
         )
+
+
+def assert_rate(count: int, trials: int, rate: float, what: str) -> None:
+    """Of independent trials so many hit as a probability of ``rate`` lets expect: an exact binomial test.
+
+    Raises:
+        RequirementFailed: chance alone does so less often than ``FALSE_ALARM_RATE``.
+        HarnessError: there are so few trials that none or all of them could pass.
+    """
+    if max(binomial_p_value(0, trials, rate), binomial_p_value(trials, trials, rate)) > FALSE_ALARM_RATE:
+        raise HarnessError(f"{what}: {trials} trials are too few to tell a rate of {rate:.3g} from none or all")
+    assert_holds(
+        binomial_p_value(count, trials, rate) >= FALSE_ALARM_RATE,
+        f"{what}: {count} of {trials}, a rate of {count / trials:.3f} where {rate:.3f} is right (chance alone does so "
+        f"less than once in {1 / FALSE_ALARM_RATE:.0e} times)",
+    )
+
+
+def assert_bernoulli(hits: Tensor, rate: float, what: str) -> None:
+    """Every element of a random mask is hit with probability ``rate``, each by itself. Shapes: any, bool.
+
+    Beside the number of hits, along each axis that is long enough, the number of neighbours that differ: a mask that is
+    shared along an axis is the same there.
+    """
+    assert_rate(int(hits.sum().item()), hits.numel(), rate, what)
+    differing = 2 * rate * (1 - rate)
+    for axis, length in enumerate(hits.shape):
+        pairs = hits.narrow(axis, 0, length // 2 * 2).unflatten(axis, (-1, 2))
+        first, second = pairs.select(axis + 1, 0), pairs.select(axis + 1, 1)
+        if first.numel() and binomial_p_value(0, first.numel(), differing) <= FALSE_ALARM_RATE:
+            count = int((first != second).sum().item())
+            assert_rate(count, first.numel(), differing, f"{what}: neighbours along axis {axis} that differ")
 
 
 def assert_tensor(actual: Tensor, shape: Sequence[int], dtype: torch.dtype, what: str) -> None:

@@ -235,7 +235,9 @@ class Candidate:
 
     def _moved(self, argument: Any) -> Any:
         if isinstance(argument, Tensor):
-            return argument.detach().to(self.device, copy=True, memory_format=torch.preserve_format)
+            asked = argument.is_leaf and argument.requires_grad  # for its gradient, which flows back through the copy
+            kept = argument if asked else argument.detach()
+            return kept.to(self.device, copy=True, memory_format=torch.preserve_format)
         if isinstance(argument, Mapping):
             return {name: self._moved(value) for name, value in argument.items()}
         return argument

@@ -103,6 +103,40 @@ BRANCH_OUTPUTS = ("attention.output.weight", "attention.output.bias", "mlp.fc2.w
 """The last parameters of both branches: with them zero, a block adds nothing."""
 
 
+def lone_bias(weights: Weights, layer: str) -> dict[str, Tensor]:
+    """Parameters with which z_0 is zero, whatever the image, and all that the blocks ever add is the bias of ``layer``.
+
+    What is seen behind its block is then that bias, and what dropout made of it.
+    """
+    embedding = ("patch_embedding.output_norm.", "patch_embedding.weight", "patch_embedding.bias")
+    silenced = (*embedding, "class_token", "position_embedding", "pre_norm.")
+    zero = {n: torch.zeros_like(w) for n, w in weights.items() if n.startswith(silenced) or n.endswith(BRANCH_OUTPUTS)}
+    return zero | {
+        f"{layer}.bias": weights[f"{layer}.bias"],
+        f"{layer}.weight": torch.zeros_like(weights[f"{layer}.weight"]),
+    }
+
+
+def hidden_read_out(weights: Weights, config: ViTConfig) -> dict[str, Tensor]:
+    """Parameters with which feature d of z_1 is the MLP's hidden unit d of block 0, for M >= D, and each unit is alike."""
+    fc1, fc2 = "blocks.0.mlp.fc1", "blocks.0.mlp.fc2"
+    ones = torch.ones_like(weights[f"{fc1}.bias"])
+    read = (
+        torch.eye(config.width, config.mlp_dim, dtype=ones.dtype)
+        * (1 + torch.arange(config.width, dtype=ones.dtype))[:, None]
+    )
+    return lone_bias(weights, fc1) | {f"{fc1}.bias": ones, f"{fc2}.weight": read}
+
+
+def uniform_attention(weights: Weights, config: ViTConfig) -> dict[str, Tensor]:
+    """Parameters with which z_1 is the attention's output in block 0, all weights 1 / (N+1), all values the same."""
+    block, layers = "blocks.0.attention", ("query", "key", "value", "output")
+    zero = {n: torch.zeros_like(w) for n, w in weights.items() if n.startswith(tuple(f"{block}.{x}." for x in layers))}
+    identity = torch.eye(config.width, dtype=weights["class_token"].dtype)
+    lone = lone_bias(weights, f"{block}.output")
+    return lone | zero | {f"{block}.value.weight": identity, f"{block}.output.weight": identity}
+
+
 def equal_tokens(weights: Weights, scale: float = 1.0, *, class_row: bool = True) -> dict[str, Tensor]:
     """Weights with which every token is one and the same vector, from z_0 to z_L and whatever the image.
 

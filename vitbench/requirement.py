@@ -50,7 +50,21 @@ class Verdict(StrEnum):
         return codes.get(self, 1)
 
 
-AREAS = ("PATCH", "TOKEN", "BLOCK", "ATTN", "MLP", "NORM", "HEAD", "POS", "PURE", "PATH", "STATE", "CONFIG")
+AREAS = (
+    "PATCH",
+    "TOKEN",
+    "BLOCK",
+    "ATTN",
+    "MLP",
+    "NORM",
+    "HEAD",
+    "POS",
+    "TRAIN",
+    "PURE",
+    "PATH",
+    "STATE",
+    "CONFIG",
+)
 
 _ID = re.compile(rf"VIT-({'|'.join(AREAS)})(-[A-Z0-9]+)+")
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 from statistics import median
 
-__all__ = ["Interval", "median", "median_interval"]
+__all__ = ["Interval", "binomial_p_value", "binomial_probability", "median", "median_interval"]
 
 
 @dataclass(frozen=True)
@@ -39,12 +39,24 @@ def _lower_rank(n: int, confidence: float) -> int | None:
     """The largest r, from one, with P(x_(r) <= median <= x_(n+1-r)) = 1 - 2·P(Bin(n, 1/2) < r) >= confidence."""
     below = 0.0  # P(Bin(n, 1/2) < r + 1)
     for r in range(n // 2 + 1):
-        below += _binomial_half(n, r)
+        below += binomial_probability(r, n, 0.5)
         if 1 - 2 * below < confidence:
             return r or None
     return None
 
 
-def _binomial_half(n: int, k: int) -> float:
-    """P(Bin(n, 1/2) = k), by logarithms so that large n does not overflow."""
-    return math.exp(math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1) - n * math.log(2))
+def binomial_p_value(successes: int, trials: int, rate: float) -> float:
+    """How likely a count at least as far in its tail is, by chance alone: the exact two-sided test, tails doubled.
+
+    Source: Clopper and Pearson, Biometrika 26 (1934); the doubled tail is never below the exact level.
+    """
+    if rate in {0.0, 1.0}:
+        return float(successes == trials * rate)
+    tail = range(successes + 1) if successes <= trials * rate else range(successes, trials + 1)
+    return min(1.0, 2 * sum(binomial_probability(k, trials, rate) for k in tail))
+
+
+def binomial_probability(k: int, n: int, rate: float) -> float:
+    """P(Bin(n, rate) = k), by logarithms so that large n does not overflow."""
+    ways = math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
+    return math.exp(ways + k * math.log(rate) + (n - k) * math.log1p(-rate))

@@ -1,6 +1,7 @@
 """One model of a candidate with known weights, asked stage by stage beside the reference."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from copy import copy
 from functools import cached_property
 from math import prod
@@ -57,6 +58,16 @@ class Trial:
             other.model.train(self.module.training)
         current_evidence().float32_inside |= rounds_to_float32(other)
         return other
+
+    @contextmanager
+    def training(self) -> Iterator[None]:
+        """Within this context the model is in training mode."""
+        module = self.module
+        self.candidate.guarded("train", module.train)
+        try:
+            yield
+        finally:
+            self.candidate.guarded("eval", module.eval)
 
     @cached_property
     def reference(self) -> Stages:

@@ -6,14 +6,27 @@ A deviation replaces named functions of the reference from outside, so that the 
 from typing import Any
 
 from vitbench.adapters.reference import ReferenceAdapter
-from vitbench.deviations import forward, paths, positions, state
+from vitbench.deviations import (
+    forward,
+    paths,
+    positions,
+    state,
+    training,
+)
 from vitbench.deviations.deviation import Deviation
 
 __all__ = ["BANK", "DeviantAdapter", "Deviation"]
 
 BANK: dict[str, Deviation] = {
     deviation.id: deviation
-    for deviation in (*forward.DEVIATIONS, *positions.DEVIATIONS, *paths.DEVIATIONS, *state.DEVIATIONS)
+    for module in (
+        forward,
+        positions,
+        training,
+        paths,
+        state,
+    )
+    for deviation in module.DEVIATIONS
 }
 
 

@@ -2,9 +2,37 @@
 
 from vitbench.errors import HarnessError
 from vitbench.requirement import Level, Requirement
-from vitbench.specification import attention, block, config, head, mlp, norm, patch, path, position, pure, state, token
+from vitbench.specification import (
+    attention,
+    block,
+    config,
+    head,
+    mlp,
+    norm,
+    patch,
+    path,
+    position,
+    pure,
+    state,
+    token,
+    training,
+)
 
-_AREAS = (patch, token, block, attention, mlp, norm, head, position, pure, path, state, config)
+_AREAS = (
+    patch,
+    token,
+    block,
+    attention,
+    mlp,
+    norm,
+    head,
+    position,
+    training,
+    pure,
+    path,
+    state,
+    config,
+)
 
 
 def _by_id() -> dict[str, Requirement]:

@@ -1,0 +1,83 @@
+"""Gradients of a candidate and of the reference, under the canonical parameters' names."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from vitbench.cases import random_images
+from vitbench.errors import RequirementFailed
+from vitbench.reference.vit import vision_transformer
+from vitbench.trial import Trial
+
+Loss = Callable[[Tensor], Tensor]
+"""A number to differentiate, of the logits. Shapes: (B, K) -> ()."""
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """What one backward pass leaves."""
+
+    parameters: Mapping[str, Tensor]  # in the canonical shapes
+    images: Tensor  # (B, C, H, W)
+
+
+def random_loss(trial: Trial) -> Loss:
+    """A linear function of the logits with random coefficients, so that no symmetry hides a gradient."""
+    weights = random_images((trial.case.batch, trial.config.num_classes), trial.case.seed + 1)
+    return lambda logits: (logits * weights.to(logits)).sum()
+
+
+def backward(trial: Trial, loss: Loss) -> Tensor:
+    """A forward and a backward pass; the parameters' gradients stay in the module, those of the images are returned.
+
+    Raises:
+        NotSupported: the model is no torch module.
+        RequirementFailed: the logits carry no gradient, or the candidate's own code raised.
+    """
+    trial.module.zero_grad(set_to_none=True)
+    images = trial.images.clone().requires_grad_()
+    logits = trial.candidate.call("logits", trial.model, images, grad=True)
+    if not isinstance(logits, Tensor) or not logits.requires_grad:
+        raise RequirementFailed(
+            "logits() returned no tensor with a gradient, though gradients are on and parameters ask for them; is the "
+            "forward pass under no_grad(), or its result detached?"
+        )
+    trial.candidate.guarded("backward", lambda: loss(logits).backward(), grad=True)  # type: ignore[no-untyped-call]
+    return torch.zeros_like(images) if images.grad is None else images.grad
+
+
+def gradients(trial: Trial, loss: Loss) -> Gradients:
+    """The candidate's gradients by its own backward pass, as ``export`` names and shapes them."""
+    of_images = backward(trial, loss)
+    with _gradients_for_parameters(trial.module):
+        parameters = trial.export()
+    return Gradients(parameters, of_images)
+
+
+def reference_gradients(trial: Trial, loss: Loss) -> Gradients:
+    """The reference's gradients for the same weights and images."""
+    weights = {name: weight.clone().requires_grad_() for name, weight in trial.weights.items()}
+    images = trial.images.clone().requires_grad_()
+    loss(vision_transformer(images, weights, trial.config, trial.conventions)).backward()  # type: ignore[no-untyped-call]
+    missing = torch.zeros(())
+    return Gradients(
+        {name: missing if weight.grad is None else weight.grad for name, weight in weights.items()},
+        missing if images.grad is None else images.grad,
+    )
+
+
+@contextmanager
+def _gradients_for_parameters(module: nn.Module) -> Iterator[None]:
+    """Within this context the module holds its gradients where its parameters were, and zeros in its buffers."""
+    tensors = [*module.parameters(), *(b for b in module.buffers() if b.is_floating_point())]
+    kept = [tensor.data for tensor in tensors]
+    for tensor in tensors:
+        tensor.data = torch.zeros_like(tensor) if tensor.grad is None else tensor.grad.detach().clone()
+    try:
+        yield
+    finally:
+        for tensor, data in zip(tensors, kept, strict=True):
+            tensor.data = data
