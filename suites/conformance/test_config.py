@@ -1,8 +1,13 @@
 """CONFIG: the arguments of a model do what they say."""
 
 from dataclasses import replace
+from math import prod
 
-from vitbench.assertions import accept, assert_consistent, assert_equal
+import torch
+from hypothesis import strategies as st
+from torch import nn
+
+from vitbench.assertions import accept, assert_changed, assert_consistent, assert_equal
 from vitbench.candidate import Candidate, CandidateRaised
 from vitbench.cases import Case, random_images, vit_cases
 from vitbench.check import given, requirement
@@ -10,8 +15,15 @@ from vitbench.errors import NotSupported
 from vitbench.reference.config import ViTConfig
 from vitbench.reference.parameters import parameter_shapes
 from vitbench.reference.positions import resize_position_embedding
+from vitbench.reference.variants import variant
 from vitbench.trial import Trial
 
+SMALLEST = ("Ti/16",)
+VARIANTS = {
+    "quick": st.just(("Ti/16", "B/16")),
+    "standard": st.just(("Ti/16", "S/16", "B/32", "B/16", "L/16", "H/14")),
+    "full": st.just(("Ti/16", "S/16", "S/32", "B/32", "B/16", "B/8", "B/16@384", "L/32", "L/16", "L/16@384", "H/14")),
+}
 KEY_BIAS = "attention.key.bias"  # without effect (VIT-ATTN-KEY-BIAS), so a model may do without
 
 
@@ -36,6 +48,48 @@ def test_images_of_another_size_are_refused_or_positions_resized(impl: Candidate
     others = {(rows + 1, columns + 1), (max(rows - 1, 1), columns), (rows, max(columns - 1, 1)), (columns, rows)}
     for grid in sorted(others - {(rows, columns)}):
         _assert_refused_or_resized(trial, replace(trial.config, image_size=(grid[0] * patch_h, grid[1] * patch_w)))
+
+
+@requirement("VIT-CONFIG-HEADS")
+@given(case=vit_cases(heads=(2, 3, 4)))
+def test_the_number_of_heads_has_its_effect(impl: Candidate, case: Case) -> None:
+    trial = impl.trial(case)
+    width, heads = trial.config.width, trial.config.num_heads
+    other = next(n for n in range(2, width + 1) if width % n == 0 and n != heads)
+    regrouped = replace(case, config=replace(trial.config, num_heads=other))
+    logits = impl.trial(regrouped, trial.weights, exactly=True).logits()
+    assert_changed(logits, trial.logits(), f"logits with {other} heads instead of {heads}, for the same weights")
+
+
+@requirement("VIT-CONFIG-VARIANTS")
+@given(names=VARIANTS)
+def test_the_published_sizes_have_their_parameters(impl: Candidate, names: tuple[str, ...]) -> None:
+    device = "meta" if _builds_without_memory(impl) else "cpu"
+    for name in names if device == "meta" else SMALLEST:
+        for classes in (1000, 21843):
+            config = variant(name, num_classes=classes)
+            with torch.device(device):
+                model = impl.call("build", config)
+                exported = impl.call("export", model)
+            found = {n: tuple(w.shape) for n, w in exported.items() if not n.endswith(KEY_BIAS)}
+            expected = {
+                n: shape for n, shape in parameter_shapes(config, impl.conventions).items() if not n.endswith(KEY_BIAS)
+            }
+            counts = [sum(prod(shape) for shape in shapes.values()) for shapes in (found, expected)]
+            assert_equal(counts[0], counts[1], f"parameters of {name} with {classes} classes (key bias not counted)")
+
+
+def _builds_without_memory(impl: Candidate) -> bool:
+    """Whether torch's meta device works: nothing else may be asked for the larger sizes."""
+    config = impl.within_reach(variant("Ti/16@32"))
+    try:
+        with torch.device("meta"):
+            model = impl.call("build", config)
+            impl.call("export", model)
+    except CandidateRaised:
+        return False
+    tensors = [*model.parameters(), *model.buffers()] if isinstance(model, nn.Module) else []
+    return sum(t.numel() for t in tensors if t.is_meta) > sum(t.numel() for t in tensors if not t.is_meta)
 
 
 def _assert_refused_or_resized(trial: Trial, other: ViTConfig) -> None:

@@ -21,7 +21,7 @@ WAYS = {
     "standard": st.sampled_from((Way("eager"), Way("aot_eager", dynamic=True))),
     "full": st.sampled_from((Way("eager"), Way("aot_eager", dynamic=True), Way("inductor"))),
 }
-FEWER = {"quick": 1, "standard": 2, "full": 8}  # a model is traced and compiled for half a second, or for many
+FEWER = {"quick": 1, "standard": 2, "full": 4}  # a model is traced and compiled for half a second, or for many
 SEVERAL = (2, 3)  # tracers take a batch of one for a batch that is always one
 
 

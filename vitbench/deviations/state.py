@@ -1,6 +1,7 @@
 """Deviations in what a model keeps, changes and remembers."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, cast
 from weakref import WeakKeyDictionary
 
@@ -10,12 +11,13 @@ from torch import Tensor
 from vitbench.deviations.deviation import Deviation
 from vitbench.reference import parameters, vit
 
-_init, _forward, _load, _shapes, _initial = (
+_init, _forward, _load, _shapes, _initial, _split_heads = (
     vit.ViT.__init__,
     vit.ViT.forward,
     vit.ViT.load_state_dict,
     parameters.parameter_shapes,
     parameters.initial_weights,
+    vit.split_heads,
 )
 
 
@@ -54,6 +56,15 @@ def _mlp_of_four_widths(config: Any, conventions: Any) -> dict[str, tuple[int, .
         shapes[f"blocks.{i}.mlp.fc1.bias"] = (4 * config.width,)
         shapes[f"blocks.{i}.mlp.fc2.weight"] = (config.width, 4 * config.width)
     return shapes
+
+
+def _six_blocks_at_most(config: Any, conventions: Any) -> dict[str, tuple[int, ...]]:
+    return _shapes(replace(config, depth=min(config.depth, 6)), conventions)
+
+
+def _smallest_groups(x: Tensor, num_heads: int) -> Tensor:
+    width = x.shape[-1]
+    return _split_heads(x, next(n for n in (*range(2, width), num_heads) if width % n == 0))
 
 
 def _random_head(*arguments: Any) -> dict[str, Tensor]:
@@ -165,6 +176,19 @@ DEVIATIONS = (
         replaces={"parameters.parameter_shapes": _mlp_of_four_widths},
         breaks="VIT-CONFIG-PARAMETERS",
         known_from="kornia #2786",
+    ),
+    Deviation(
+        id="heads-fixed",
+        summary="always as few heads as divide the width, whatever was asked for",
+        replaces={"vit.split_heads": _smallest_groups},
+        breaks="VIT-CONFIG-HEADS",
+        known_from="kornia #2186",
+    ),
+    Deviation(
+        id="depth-limited",
+        summary="six blocks at most, whatever was asked for",
+        replaces={"parameters.parameter_shapes": _six_blocks_at_most},
+        breaks="VIT-CONFIG-VARIANTS",
     ),
     Deviation(
         id="head-not-zero",

@@ -20,4 +20,21 @@ DECLARED = (
         source="Section 3.2",
         tier=Tier.EXACT,
     ),
+    Requirement(
+        id="VIT-CONFIG-HEADS",
+        level=Level.MUST,
+        statement="Another number of heads must give other logits for the same weights.",
+        rationale="It is the one size that no parameter's shape shows, so that ignoring it goes unseen (kornia #2186).",
+        source="Appendix A, Eq. 8; Table 1",
+        tier=Tier.EXACT,
+    ),
+    Requirement(
+        id="VIT-CONFIG-VARIANTS",
+        level=Level.MUST,
+        statement="The published sizes, from Ti/16 to H/14, must have as many parameters as published.",
+        rationale="Small models do not show a limit or a default that takes over at the real sizes.",
+        source="Table 1; Touvron et al. 2021, Table 1",
+        hooks=("export",),
+        tier=Tier.EXACT,
+    ),
 )
