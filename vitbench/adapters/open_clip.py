@@ -1,5 +1,6 @@
 """open_clip's image tower behind the contract: a Vision Transformer whose head is CLIP's projection."""
 
+import copy
 from fractions import Fraction
 from importlib import metadata
 from types import SimpleNamespace
@@ -123,6 +124,11 @@ class OpenClipAdapter(MappedAdapter):
         resized.to(model.class_embedding)
         resized.load_state_dict({name.removeprefix("visual."): tensor for name, tensor in state.items()})
         return resized.train(model.training)
+
+    def checkpointed(self, model: Any) -> Any:
+        other = copy.deepcopy(model)
+        other.set_grad_checkpointing(enable=True)
+        return other
 
 
 def _mlp_ratio(model: Any) -> Any:
