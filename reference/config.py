@@ -1,6 +1,6 @@
 """What a Vision Transformer is made of: its sizes, and the choices that the paper leaves open."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Literal, get_args
 
 Head = Literal["linear", "mlp"]
@@ -35,7 +35,7 @@ class ViTConfig:
     """
 
     image_size: tuple[int, int]  # (H, W), pixels
-    patch_size: tuple[int, int]  # (P_h, P_w), pixels; the paper has P_h = P_w
+    patch_size: tuple[int, int]  # (P_h, P_w), pixels; of a hybrid, cells of its feature map. The paper has P_h = P_w
     channels: int = 3  # C
     width: int  # D, "hidden size"
     depth: int  # L, "layers"
@@ -44,7 +44,7 @@ class ViTConfig:
     num_classes: int = 1000  # K
     head: Head = "linear"  # linear at fine-tuning, one hidden layer at pre-training
     pool: Pool = "class_token"
-    stem: Stem = "patch"
+    stem: Stem = "patch"  # "hybrid": patches of a CNN's feature map
     dropout: float = 0.0
     attention_dropout: float = 0.0
     drop_path: float = 0.0  # rate of the last block; earlier blocks linearly less
@@ -61,7 +61,7 @@ class ViTConfig:
             if not (isinstance(rate, float | int) and 0 <= rate < 1):
                 raise ConfigurationError(f"{name} must be a rate from 0 to below 1, got {rate!r} (ViTConfig)")
         for image, patch in zip(self.image_size, self.patch_size, strict=True):
-            if image % patch:
+            if self.stem == "patch" and image % patch:  # a hybrid's patches must divide its map, not the image
                 raise ConfigurationError(
                     f"patch_size {patch} does not divide image_size {image} (ViTConfig); "
                     f"use a divisor such as {_nearest_divisor(image, patch)}"
@@ -74,7 +74,16 @@ class ViTConfig:
 
     @property
     def grid(self) -> tuple[int, int]:
-        """Patches along the height and the width: (H / P_h, W / P_w)."""
+        """Patches along the height and the width: (H / P_h, W / P_w).
+
+        Raises:
+            ConfigurationError: of a hybrid, whose grid follows from the feature map that its stem makes.
+        """
+        if self.stem == "hybrid":
+            raise ConfigurationError(
+                "a hybrid's patches are counted on its feature map, whose size ViTConfig does not know; "
+                "ask the configuration that behind_stem(channels, map_size) returns"
+            )
         return self.image_size[0] // self.patch_size[0], self.image_size[1] // self.patch_size[1]
 
     @property
@@ -91,6 +100,14 @@ class ViTConfig:
     def head_dim(self) -> int:
         """D_h = D / h."""
         return self.width // self.num_heads
+
+    def behind_stem(self, channels: int, map_size: tuple[int, int]) -> "ViTConfig":
+        """The ViT of a hybrid: it takes a feature map of C' channels and (H', W') cells for its image (section 3.1).
+
+        Raises:
+            ConfigurationError: the patches do not divide the map.
+        """
+        return replace(self, stem="patch", channels=channels, image_size=map_size)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,7 @@ from vitbench.reference.positions import resize_position_embedding
 Tap = Callable[[str, Tensor], None]
 
 
-def _no_tap(stage: str, value: Tensor) -> None:
+def no_tap(stage: str, value: Tensor) -> None:
     """Look at nothing."""
 
 
@@ -29,7 +29,7 @@ class Mode:
     """How one forward pass is run: with dropout or without, and who looks at its stages."""
 
     training: bool = False
-    tap: Tap = _no_tap
+    tap: Tap = no_tap
 
 
 def vision_transformer(
@@ -274,8 +274,6 @@ class ViT(nn.Module):
 
     def __init__(self, config: ViTConfig, conventions: Conventions | None = None, seed: int = 0) -> None:
         super().__init__()
-        if config.stem != "patch":
-            raise NotImplementedError(f"stem {config.stem!r}: the reference has patches of pixels only")
         self.config, self.conventions = config, conventions or Conventions()
         weights = initial_weights(config, self.conventions, torch.Generator().manual_seed(seed))
         owners: dict[str, nn.Module] = {"": self}
@@ -283,7 +281,7 @@ class ViT(nn.Module):
             path, _, leaf = name.rpartition(".")
             _owner(path, owners).register_parameter(leaf, nn.Parameter(tensor))
 
-    def forward(self, images: Tensor, tap: Tap = _no_tap) -> Tensor:
+    def forward(self, images: Tensor, tap: Tap = no_tap) -> Tensor:
         """Images to logits, with dropout in train mode. (B, C, H, W) -> (B, K)."""
         mode = Mode(training=self.training, tap=tap)
         return vision_transformer(images, dict(self.named_parameters()), self.config, self.conventions, mode)

@@ -54,7 +54,10 @@ def test_the_reference_meets_every_requirement_under_any_declared_convention(nam
     outcomes = {id_: judged(id_, candidate) for id_ in REQUIREMENTS}
     short = {id_: j.reason for id_, j in outcomes.items() if j.status is not Status.PASSED}
     declared = {"vit-pytorch's": {"VIT-PATCH-LINEAR", "VIT-ATTN-KEY-BIAS"}, "CLIP's": {"VIT-TRAIN-DROPOUT-TOKENS"}}
-    assert (set(short), [r for r in short.values() if not r.startswith("declares ")]) == (declared.get(name, set()), []), short
+    assert (set(short), [r for r in short.values() if not r.startswith("declares ")]) == (
+        declared.get(name, set()),
+        [],
+    ), short
 
 
 @pytest.mark.parametrize("seed", range(1, 4))

@@ -118,6 +118,7 @@ def test_one_model_has_one_spelling() -> None:
         ("Ti/16,image_size=1x2x3", "'1x2x3' is no size in pixels"),
         ("Ti/16,dropout=all", "'all' is no number from 0 to below 1"),
         ("Ti/16,pool=max", "pool must be one of class_token, mean"),
+        ("Ti/16,stem=hybrid", "'Ti/16,stem=hybrid' is a hybrid, and each implementation has a CNN of its own"),
         ("", "'' is no variant"),
     ],
 )

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vitbench.reference import vit
-from vitbench.reference.config import Conventions, ViTConfig
+from vitbench.reference.config import ConfigurationError, Conventions, ViTConfig
 from vitbench.reference.parameters import exercised_weights, within
 from vitbench.reference.stages import stages
 from vitbench.reference.vit import Mode, ViT, vision_transformer
@@ -439,7 +439,8 @@ def test_every_parameter_has_a_gradient_but_for_the_key_biases() -> None:
 
 
 def test_a_hybrid_stem_is_refused_rather_than_ignored() -> None:
-    with pytest.raises(NotImplementedError, match="stem 'hybrid': the reference has patches of pixels only"):
+    """``reference/hybrid.py`` has it; this is the ViT behind the stem."""
+    with pytest.raises(ConfigurationError, match="patches are counted on its feature map"):
         ViT(replace(CONFIG, stem="hybrid"))
 
 

@@ -20,6 +20,7 @@ Model = Any
 
 OPTIONAL_HOOKS = (
     "export",
+    "feature_map",
     "patch_tokens",
     "tokens",
     "block_outputs",
@@ -66,6 +67,10 @@ class Adapter:
     def export(self, model: Model) -> Mapping[str, Tensor]:
         """The inverse of ``load``: the canonical parameters that the model holds now."""
         raise NotSupported(f"{self.name} exports no weights")
+
+    def feature_map(self, model: Model, images: Tensor) -> Tensor:
+        """A hybrid's stem: what its patch embedding receives. Shapes: (B, C, H, W) -> (B, C', H', W')."""
+        raise NotSupported(f"{self.name} does not show the feature map of a hybrid")
 
     def patch_tokens(self, model: Model, images: Tensor) -> Tensor:
         """x_p E + b, before class token and positions. Shapes: (B, C, H, W) -> (B, N, D)."""

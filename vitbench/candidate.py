@@ -13,15 +13,18 @@ from vitbench.adapter import Adapter, Conventions, Model, NotSupported, ViTConfi
 from vitbench.arrays import as_tensor, short
 from vitbench.cases import (
     Case,
+    as_hybrid,
     several_heads,
     several_pixels,
     square_image,
     square_patch,
     three_channels,
     without_dropout,
+    without_stem,
 )
 from vitbench.errors import AdapterBroken, RequirementFailed, one_line
 from vitbench.evidence import current_evidence
+from vitbench.hybrid_trial import HybridTrial
 from vitbench.isolation import Isolation
 from vitbench.reference.parameters import exercised_weights
 from vitbench.trial import Trial, Weights, rounds_to_float32
@@ -161,8 +164,20 @@ class Candidate:
         current_evidence().ran(case)
         return Trial(self, case, {})
 
+    def hybrid(self, case: Case, *, loaded: bool = True) -> HybridTrial:
+        """The hybrid of the case, ready to be asked: with exercised weights behind its stem, or as initialised."""
+        case = replace(case, config=self.within_reach(case.config))
+        current_evidence().ran(case)
+        current_evidence().float32_inside = self.float32_inside
+        trial = HybridTrial(self, case)
+        if loaded:
+            trial.load_exercised()
+        return trial
+
     def within_reach(self, config: ViTConfig) -> ViTConfig:
         """The configuration without the features that the candidate declares out of reach."""
+        if config.stem == "hybrid":
+            return as_hybrid(self.within_reach(without_stem(config)))
         for simplify in self._simplifications:
             config = simplify(config)
         return config if self.conventions.patch_embedding == "linear" else several_pixels(config)

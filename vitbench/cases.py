@@ -56,8 +56,8 @@ class Case:
         c = self.config
         extras = "".join(
             f", {name} {value}"
-            for name, value in (("head", c.head), ("pool", c.pool), ("dropout", c.dropout))
-            if value not in ("linear", "class_token", 0.0)
+            for name, value in (("stem", c.stem), ("head", c.head), ("pool", c.pool), ("dropout", c.dropout))
+            if value not in ("patch", "linear", "class_token", 0.0)
         )
         return (
             f"image {_by(c.image_size)}, patch {_by(c.patch_size)}, channels {c.channels}, width {c.width}, "
@@ -126,6 +126,14 @@ def vit_cases(
     return Case(config, draw(st.sampled_from(batches)), draw(_SEEDS))
 
 
+def hybrid_cases() -> st.SearchStrategy[Case]:
+    """Hybrids of several images: patches of one cell and of several, of feature maps that are mostly no squares."""
+    plain = vit_cases(
+        grids=((1, 2), (2, 1), (1, 1)), patches=((1, 1), (2, 2), (1, 2), (2, 1)), depths=(1, 2), batches=(2, 3)
+    )
+    return plain.map(lambda case: replace(case, config=as_hybrid(case.config)))
+
+
 @st.composite
 def resize_cases(
     draw: st.DrawFn, *, sources: Sequence[tuple[int, int]] = SOURCE_GRIDS, smallest_side: int = 1
@@ -141,6 +149,23 @@ def equal_count_cases(draw: st.DrawFn) -> ResizeCase:
     """Grids of the same token count in another shape, where a shortcut on the count goes wrong."""
     grid, new_grid = draw(st.sampled_from(EQUAL_COUNT_GRIDS))
     return ResizeCase(grid, new_grid, draw(st.sampled_from((3, 8))), draw(_SEEDS))
+
+
+_CELL = 32
+"""Pixels per cell of the coarsest feature map in the paper, after stage 4 of a ResNet. Patches that divide it divide
+the finer maps of other stems too."""
+
+
+def as_hybrid(config: ViTConfig) -> ViTConfig:
+    """The same ViT over a feature map instead of pixels: images of at least as many cells as it had pixels."""
+    height, width = config.image_size
+    return replace(config, stem="hybrid", image_size=(height * _CELL, width * _CELL))
+
+
+def without_stem(config: ViTConfig) -> ViTConfig:
+    """The inverse of ``as_hybrid``."""
+    height, width = config.image_size
+    return replace(config, stem="patch", image_size=(height // _CELL, width // _CELL))
 
 
 # Simplifications for candidates that declare a feature out of reach: each turns any case into one without it.

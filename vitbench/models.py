@@ -20,7 +20,13 @@ def model_config(text: str) -> ViTConfig:
     """
     name, *overrides = (part.strip() for part in text.split(","))
     changes = dict(_override(override) for override in overrides)
-    return replace(variant(name), **changes)
+    config = replace(variant(name), **changes)
+    if config.stem == "hybrid":
+        raise ConfigurationError(
+            f"{text!r} is a hybrid, and each implementation has a CNN of its own to put before it; hybrids are judged "
+            "by the conformance suite, and not measured"
+        )
+    return config
 
 
 def canonical(text: str) -> str:

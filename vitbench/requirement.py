@@ -59,6 +59,7 @@ AREAS = (
     "NORM",
     "HEAD",
     "POS",
+    "HYBRID",
     "TRAIN",
     "PURE",
     "PATH",

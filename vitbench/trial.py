@@ -186,7 +186,7 @@ class Trial:
     def _expected(self, hook: str, images: Tensor | None, answer: Tensor, what: str) -> Tensor:
         """The answer, if checks can compute with it: what breaks them would be taken for an error of the harness."""
         c, given = self.config, self.images if images is None else images
-        b, n = given.shape[0], prod(side // patch for side, patch in zip(given.shape[2:], c.patch_size, strict=True))
+        b, n = given.shape[0], self._num_patches(given)
         letters, shape = {
             "logits": ("(B, K)", (b, c.num_classes)),
             "patch_tokens": ("(B, N, D)", (b, n, c.width)),
@@ -201,6 +201,9 @@ class Trial:
         if answer.dtype != given.dtype and not judged_later:
             raise RequirementFailed(f"{what} returned dtype {short(answer.dtype)}, expected {short(given.dtype)}")
         return answer
+
+    def _num_patches(self, images: Tensor) -> int:
+        return prod(side // patch for side, patch in zip(images.shape[2:], self.config.patch_size, strict=True))
 
     def _asked(self, hook: str, images: Tensor | None) -> Any:
         return self.candidate.call(hook, self.model, self.images if images is None else images)

@@ -1,11 +1,15 @@
 """timm's VisionTransformer behind the contract."""
 
 import copy
+from collections.abc import Callable
 from fractions import Fraction
+from functools import partial
 from importlib import metadata
 from typing import Any
 
+from timm.layers import GroupNormAct, HybridEmbed, PatchEmbed, StdConv2dSame
 from timm.layers.pos_embed import resample_abs_pos_embed
+from timm.models.resnetv2 import ResNetV2
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
@@ -14,20 +18,23 @@ from vitbench.adapters.mapping import MappedAdapter, module_views, qkv_views, re
 
 
 class TimmAdapter(MappedAdapter):
-    """``timm.models.vision_transformer.VisionTransformer``, as its constructor makes it."""
+    """``timm.models.vision_transformer.VisionTransformer``, as its constructor makes it.
+
+    A hybrid is timm's too: its ``HybridEmbed`` over its ``ResNetV2`` in the form that its hybrids have, in miniature.
+    """
 
     name = "timm"
     version = metadata.version("timm")
     conventions = Conventions(position_resize="bicubic_antialias", head_init="random")
 
     def build(self, config: ViTConfig) -> Any:
-        require(config.stem == "patch", "hybrid stem: the weights of timm's ResNet have no canonical names")
         require(config.head == "linear", "linear head only; no pre-training MLP head")
         # timm takes int(width * mlp_ratio): exact for a fraction, one too few for some floats, as int(49 * (1 / 49)).
         mlp_ratio: Any = Fraction(config.mlp_dim, config.width)
         return VisionTransformer(
             img_size=config.image_size,
             patch_size=config.patch_size,
+            embed_layer=_embedding(config),
             in_chans=config.channels,
             num_classes=config.num_classes,
             global_pool="token" if config.pool == "class_token" else "avg",
@@ -56,6 +63,10 @@ class TimmAdapter(MappedAdapter):
             }
             views |= module_views(modules, f"blocks.{i}.")
         return views
+
+    def feature_map(self, model: Any, images: Tensor) -> Tensor:
+        require(isinstance(model.patch_embed, HybridEmbed), "patches of pixels: there is no feature map")
+        return self.outputs_of([model.patch_embed.backbone], model, images)[0]
 
     def patch_tokens(self, model: Any, images: Tensor) -> Tensor:
         return self.outputs_of([model.patch_embed], model, images)[0]
@@ -100,3 +111,22 @@ class TimmAdapter(MappedAdapter):
         other = copy.deepcopy(model)
         other.set_grad_checkpointing(enable=True)
         return other
+
+
+def _embedding(config: ViTConfig) -> Callable[..., Any]:
+    """timm's embedding of pixels, or of the feature map of a ResNet that makes H/8 x W/8 cells of 16 channels."""
+    if config.stem == "patch":
+        return PatchEmbed
+    backbone = ResNetV2(
+        layers=(1, 1),
+        channels=(8, 16),
+        stem_chs=8,
+        num_classes=0,
+        global_pool="",
+        in_chans=config.channels,
+        preact=False,
+        stem_type="same",
+        norm_layer=partial(GroupNormAct, num_groups=4),
+        conv_layer=partial(StdConv2dSame, eps=1e-8),
+    )
+    return partial(HybridEmbed, backbone=backbone)

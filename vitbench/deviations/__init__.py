@@ -8,6 +8,7 @@ from typing import Any
 from vitbench.adapters.reference import ReferenceAdapter
 from vitbench.deviations import (
     forward,
+    hybrid,
     paths,
     positions,
     state,
@@ -22,6 +23,7 @@ BANK: dict[str, Deviation] = {
     for module in (
         forward,
         positions,
+        hybrid,
         training,
         paths,
         state,
