@@ -161,7 +161,7 @@ def test_lines_of_a_real_run_are_valid(tmp_path: Path) -> None:
     path = tmp_path / "run.jsonl"
     options = Options(impl="reference", device="cpu", preset="quick", seed=0, results=path, cell=None)
     session = ConformanceSession(options, selected=None)
-    session.begin()
+    session.begin(session.introduced())
     for requirement in ("VIT-PATCH-COUNT", "VIT-HEAD-LOGITS"):
         session.add(session.record(judged(requirement, session.candidate)))
     assert session.finish() is None  # a selection has no verdict

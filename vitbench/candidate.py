@@ -22,7 +22,7 @@ from vitbench.cases import (
     without_dropout,
     without_stem,
 )
-from vitbench.errors import AdapterBroken, RequirementFailed, one_line
+from vitbench.errors import AdapterBroken, RequirementFailed, is_lack_of_memory, one_line
 from vitbench.evidence import current_evidence
 from vitbench.hybrid_trial import HybridTrial
 from vitbench.isolation import Isolation
@@ -115,7 +115,8 @@ class Candidate:
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # SystemExit and other ways out are the candidate's failure too
-            raise CandidateRaised(f"{what}() raised {type(error).__name__}: {one_line(error)}") from error
+            how = "needs more memory than there is" if is_lack_of_memory(error) else f"raised {type(error).__name__}"
+            raise CandidateRaised(f"{what}() {how}: {one_line(error)}") from error
         finally:
             self.side_effects += [SideEffect(what, change) for change in isolation.changes]
 

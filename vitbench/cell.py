@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from vitbench.errors import NotSupported, VitbenchError
+from vitbench.errors import NotSupported, VitbenchError, is_lack_of_memory
 from vitbench.plan import Cell
 from vitbench.results import Outcome, append
 from vitbench.suite import Ending, load
@@ -46,18 +46,12 @@ def run(cell: Cell, results: Path) -> int:
 
 def _outcome(error: Exception) -> tuple[Outcome, str]:
     """What the error means for the cell, and why, on one line."""
-    memory = next(filter(_is_lack_of_memory, _causes(error)), None)
+    memory = next(filter(is_lack_of_memory, _causes(error)), None)
     if memory is not None:
         return Outcome.OUT_OF_MEMORY, _one_line(memory)
     if isinstance(error, NotSupported):
         return Outcome.NOT_SUPPORTED, str(error)
     return Outcome.FAILED, str(error) if isinstance(error, VitbenchError) else _one_line(error)
-
-
-def _is_lack_of_memory(error: BaseException) -> bool:
-    """MemoryError, torch.OutOfMemoryError, or the RuntimeError of torch's CPU allocator, known by its text only."""
-    named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    return named or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

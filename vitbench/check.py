@@ -160,7 +160,7 @@ def _observed(inner: Check) -> Check:
         evidence, example = current_evidence(), _described(kwargs)
         if evidence.failed and evidence.shrinking_runs >= _MOST_SHRINKING_RUNS and example not in evidence.failed:
             return
-        evidence.example, evidence.example_is_final, evidence.assertions = example, False, 0
+        evidence.begin(example)
         evidence.shrinking_runs += bool(evidence.failed)
         try:
             with torch.random.fork_rng(devices=[]):

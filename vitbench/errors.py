@@ -63,6 +63,12 @@ class HarnessError(VitbenchError):
     exit_code = 3
 
 
+def is_lack_of_memory(error: BaseException) -> bool:
+    """MemoryError, torch.OutOfMemoryError, or the RuntimeError of torch's CPU allocator, known by its text only."""
+    named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return named or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+
+
 def one_line(error: BaseException) -> str:
     """An error's text on one line, cut at a length that a terminal bears, with the innermost place."""
     text = " ".join(str(error).split())

@@ -3,7 +3,7 @@
 The assertion helpers and the check's own decorator write it, whoever runs the check reads it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -25,6 +25,11 @@ class Evidence:
     shrinking_runs: int = 0  # examples run since the first failure
     notes: list[str] = field(default_factory=list)
 
+    def begin(self, example: str) -> None:
+        """An example begins."""
+        self.example, self.example_is_final, self.assertions = example, False, 0
+        _watcher.get()(example, self.examples)
+
     def compared(self, margin: float | None = None) -> None:
         """Count an assertion, and its margin where it compares by a bound."""
         self.assertions += 1
@@ -35,6 +40,7 @@ class Evidence:
         """Name the example as it is really run, where the candidate's limits changed what was drawn."""
         if not self.example_is_final:
             self.example, self.example_is_final = str(example), True
+            _watcher.get()(self.example, self.examples)
 
     def note(self, text: str) -> None:
         """Remember something that a reader of the verdict should know."""
@@ -43,6 +49,7 @@ class Evidence:
 
 
 _current: ContextVar[Evidence] = ContextVar("vitbench_evidence")
+_watcher: ContextVar[Callable[[str, int], None]] = ContextVar("vitbench_watcher", default=lambda _example, _ended: None)
 
 
 def current_evidence() -> Evidence:
@@ -59,3 +66,13 @@ def collecting() -> Iterator[Evidence]:
         yield evidence
     finally:
         _current.reset(token)
+
+
+@contextmanager
+def watching(watcher: Callable[[str, int], None]) -> Iterator[None]:
+    """Tell ``watcher`` each example before it is run, and how many ended before: it knows then which one never did."""
+    token = _watcher.set(watcher)
+    try:
+        yield
+    finally:
+        _watcher.reset(token)

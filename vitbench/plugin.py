@@ -4,18 +4,21 @@ It is loaded into every pytest run of an environment that has vitbench, so it do
 heavy, until a requirement's check is collected.
 """
 
+import argparse
+import json
 from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 import pytest
 
-from vitbench.errors import AdapterBroken, VitbenchError
+from vitbench.errors import VitbenchError
 
 if TYPE_CHECKING:
     from vitbench.candidate import Candidate
     from vitbench.results import VerdictRecord
-    from vitbench.session import ConformanceSession, Options
+    from vitbench.session import ConformanceSession, Introduction, Options
+    from vitbench.supervision import Supervisor
 
 _EVIDENCE = pytest.StashKey[Any]()
 _SEEDS = 2**32
@@ -40,6 +43,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--seed", type=int, default=0, metavar="N", help="draws configurations, weights, images (default: 0)"
     )
+    group.addoption(
+        "--time-limit",
+        type=_seconds,
+        metavar="SECONDS",
+        help="a requirement of which one example has not ended by then has failed (default: 60)",
+    )
+    group.addoption(
+        "--in-process",
+        action="store_true",
+        help="judge in pytest's own process, for debuggers and coverage: no time limit, and a crash ends the run "
+        "(always so with --pdb, and where there is no Linux)",
+    )
     group.addoption("--results", metavar="FILE", help="write the records as JSON Lines, for vitbench.report")
     group.addoption("--results-cell", metavar="KEY", help="write bare records under this key, as part of a larger run")
 
@@ -49,6 +64,16 @@ def pytest_configure(config: pytest.Config) -> None:
     checks = ConformanceChecks(config)
     config.stash[_CHECKS] = checks
     config.pluginmanager.register(checks, "vitbench-conformance")
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 < seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no positive number of seconds")
+    return seconds
 
 
 @pytest.fixture(scope="session")
@@ -66,9 +91,10 @@ class ConformanceChecks:
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
         self.session: ConformanceSession | None = None
+        self.supervisor: Supervisor | None = None  # None: judged in this process
         self.verdict: VerdictRecord | None = None
         self.interrupted = False
-        self.runs_here = not hasattr(config, "workerinput")  # an xdist worker judges; its controller records
+        self.records_here = not hasattr(config, "workerinput")  # an xdist worker judges; its controller records
 
     def pytest_itemcollected(self, item: pytest.Item) -> None:
         """Let ``-k VIT-POS-RESIZE`` and ``-m requirement`` find a check."""
@@ -78,7 +104,7 @@ class ConformanceChecks:
 
     @pytest.hookimpl(trylast=True)  # after -k and -m have chosen
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Load what the checks judge, and give each check the preset's number of examples."""
+        """Give each check the preset's number of examples."""
         checks = [item for item in items if _is_check(item)]
         if not checks:
             return
@@ -89,11 +115,35 @@ class ConformanceChecks:
             item.obj = configured(item.obj, self.session.options.preset, self.session.options.seed)
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_runtestloop(self) -> bool | None:
-        """The smoke stage: what cannot build, load or run a model is not judged."""
-        if self.session is None or self.config.option.collectonly or not self.runs_here:
+    def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
+        """Load the candidate, and try it: what cannot build, load or run a model is not judged."""
+        if self.session is None or self.config.option.collectonly:
             return None
-        return None if self._begin(self.session) else True
+        from vitbench.supervision import Supervisor, possible  # noqa: PLC0415
+
+        if possible(self.config):
+            self.supervisor = Supervisor(self.config, self.session, session.items)
+        begun = self._begin(self.session, (self.supervisor or self.session).introduced())
+        return True if begun.reason and self.records_here else None
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+        """Have a check judged apart."""
+        if self.session is None or not _is_check(item):
+            return None
+        if self.session.reason:
+            from vitbench.supervision import broken_report  # noqa: PLC0415
+
+            reports = [broken_report(item, self.session)]
+        elif self.supervisor is not None:
+            reports = self.supervisor.reports(item, nextitem)
+        else:
+            return None
+        item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+        for report in reports:
+            item.ihook.pytest_runtest_logreport(report=report)
+        item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+        return True
 
     @pytest.hookimpl(wrapper=True)
     def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> Generator[None, Any, Any]:
@@ -113,39 +163,31 @@ class ConformanceChecks:
         if self.session is None or not _is_check(item) or call.when != "call":
             return report
         from vitbench.check import Judgement, classify  # noqa: PLC0415
-        from vitbench.results import to_line  # noqa: PLC0415
-        from vitbench.terminal import failure_text  # noqa: PLC0415
+        from vitbench.supervision import as_report_of  # noqa: PLC0415
 
         evidence = item.stash[_EVIDENCE]
         status, reason = classify(call.excinfo.value if call.excinfo else None, evidence)
-        record = self.session.record(
-            Judgement(
-                requirement=item.function.requirement,
-                status=status,
-                reason=reason,
-                evidence=evidence,
-                duration_s=call.duration,
-            )
+        judgement = Judgement(
+            requirement=item.function.requirement,
+            status=status,
+            reason=reason,
+            evidence=evidence,
+            duration_s=call.duration,
         )
-        report.vitbench_record = to_line(record)  # plain text, so that it travels from an xdist worker
-        report.outcome = {"PASSED": "passed", "NOT_OFFERED": "skipped"}.get(status, "failed")
-        report.sections = [section for section in report.sections if section[0] != "Hypothesis"]
-        report.longrepr = {
-            "passed": None,
-            "skipped": (str(item.path), item.reportinfo()[1] or 0, f"NOT OFFERED: {reason}"),
-            "failed": failure_text(record, item.function.requirement.source),
-        }[report.outcome]
-        return report
+        return as_report_of(report, self.session.record(judgement), item, self.session.introduction)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep the record; with xdist this runs in the controller, for reports of every worker."""
-        record = _record_of(report)
-        if record is None or not self.runs_here:
+        introduction = getattr(report, "vitbench_introduction", None)
+        if introduction is None or not self.records_here:
             return
         if self.session is None:  # xdist: nothing is collected here, so what was selected is what arrives
-            self.session = self._open(selected=None)
-            self._begin(self.session)
-        self.session.add(record)
+            from vitbench.session import Introduction  # noqa: PLC0415
+
+            self.session = self._begin(self._open(selected=None), Introduction(**json.loads(introduction)))
+        record = _record_of(report)
+        if record is not None:
+            self.session.add(record)
 
     def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, Any] | None:
         """The statuses' own words and letters on the terminal."""
@@ -163,7 +205,7 @@ class ConformanceChecks:
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """The verdict decides the exit code; an interrupted run or a selection has none."""
-        if self.session is None or not self.runs_here or self.config.option.collectonly:
+        if self.session is None or not self.records_here or self.config.option.collectonly:
             return
         if session.exitstatus in (
             pytest.ExitCode.INTERRUPTED,
@@ -185,25 +227,26 @@ class ConformanceChecks:
 
         write_summary(terminalreporter, self.session, self.verdict, interrupted=self.interrupted)
 
-    def _begin(self, session: "ConformanceSession") -> bool:
-        """Whether the adapter came through the smoke stage."""
+    def pytest_unconfigure(self) -> None:
+        if self.supervisor is not None:
+            self.supervisor.end()
+
+    def _begin(self, session: "ConformanceSession", introduction: "Introduction") -> "ConformanceSession":
+        """A user's mistake ends pytest with one line and exit code 4."""
+        self.session = None  # without a candidate there is nothing to tell of
+        if introduction.refused and self.records_here:
+            raise pytest.UsageError(introduction.refused)
         try:
-            session.begin()
-        except AdapterBroken as error:
-            session.reason = str(error)
-            return False
+            session.begin(introduction, records=self.records_here)
         except VitbenchError as error:
             raise pytest.UsageError(str(error)) from error
-        return True
+        self.session = session
+        return session
 
     def _open(self, selected: Sequence[str] | None) -> "ConformanceSession":
-        """A user's mistake ends pytest with one line and exit code 4."""
         from vitbench.session import ConformanceSession  # noqa: PLC0415  # torch, needed only now
 
-        try:
-            return ConformanceSession(self._options(), selected)
-        except VitbenchError as error:
-            raise pytest.UsageError(str(error)) from error
+        return ConformanceSession(self._options(), selected)
 
     def _options(self) -> "Options":
         from vitbench.registry import registered  # noqa: PLC0415

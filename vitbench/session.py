@@ -2,11 +2,13 @@
 
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -15,6 +17,7 @@ from vitbench import environment
 from vitbench.candidate import Candidate
 from vitbench.check import Judgement
 from vitbench.devices import require_device
+from vitbench.errors import AdapterBroken, VitbenchError
 from vitbench.registry import resolve
 from vitbench.requirement import Level, Status, Verdict, tally, verdict
 from vitbench.results import Footer, Header, Record, RequirementRecord, ResultsWriter, VerdictRecord
@@ -39,18 +42,24 @@ class Options:
         return self.cell or f"conformance {self.impl}"
 
 
-class ConformanceSession:
-    """Collects what a run finds out of one candidate, whoever runs the checks.
+@dataclass(frozen=True, kw_only=True)
+class Introduction:
+    """What the process that judges says of its candidate, in words that another process understands."""
 
-    Raises:
-        VitbenchError: the device or the implementation cannot be had; nothing has been written then.
-    """
+    name: str
+    version: str = ""
+    conventions: Mapping[str, Any] = field(default_factory=dict)  # as declared
+    environment: Mapping[str, Any] | None = None  # where results are written that need it
+    broken: str = ""  # what the smoke stage found
+    refused: str = ""  # why there is no candidate at all; a user's mistake
+
+
+class ConformanceSession:
+    """Collects what a run finds out of one candidate, whoever runs the checks, and in whichever process."""
 
     def __init__(self, options: Options, selected: Sequence[str] | None) -> None:
-        require_device(options.device)
-        torch.set_num_threads(1)  # models this small only lose by more, and results do not depend on the machine
         self.options = options
-        self.candidate = Candidate(resolve(options.impl), options.device)
+        self.introduction = Introduction(name=options.impl)  # until it is known better
         self.records: list[RequirementRecord] = []
         self.reason = ""  # why there is no verdict from records: the adapter is broken
         self.selected = selected  # ids of the requirements to be judged; None: those that arrive
@@ -58,18 +67,56 @@ class ConformanceSession:
         self._output = ExitStack()
         self._write: Callable[[Record], None] = lambda _record: None
 
-    def begin(self) -> None:
-        """Open the results, then the smoke stage.
+    @cached_property
+    def candidate(self) -> Candidate:
+        """The implementation under test, loaded into the process that asks for it.
 
         Raises:
-            AdapterBroken: nothing can be judged.
+            VitbenchError: the device or the implementation cannot be had.
+        """
+        require_device(self.options.device)
+        torch.set_num_threads(1)  # models this small only lose by more, and results do not depend on the machine
+        return Candidate(resolve(self.options.impl), self.options.device)
+
+    def introduce(self) -> Introduction:
+        """What the candidate is, or why there is none. Of the process that judges."""
+        try:
+            candidate = self.candidate
+        except VitbenchError as error:
+            return Introduction(name=self.options.impl, refused=str(error))
+        writes_header = self.options.results is not None and self.options.cell is None
+        self.introduction = Introduction(
+            name=candidate.name,
+            version=candidate.version,
+            conventions=candidate.conventions.declared(),
+            environment=environment.describe(self.options.device, torch.get_num_threads()) if writes_header else None,
+        )
+        return self.introduction
+
+    def smoke(self) -> str:
+        """Why the candidate cannot be judged; empty if it can. Of the process that judges."""
+        try:
+            smoke(self.candidate)
+        except AdapterBroken as error:
+            return str(error)
+        return ""
+
+    def introduced(self) -> Introduction:
+        """The candidate, loaded and tried, in this process."""
+        introduction = self.introduce()
+        return introduction if introduction.refused else replace(introduction, broken=self.smoke())
+
+    def begin(self, introduction: Introduction, *, records: bool = True) -> None:
+        """Open the results, unless another process records.
+
+        Raises:
             OutputUnwritable: the results file cannot be written.
         """
-        if self.options.results is not None:
+        self.introduction, self.reason = introduction, introduction.broken or introduction.refused
+        if records and self.options.results is not None:
             self._write = self._output.enter_context(ResultsWriter(self.options.results)).write
             if self.options.cell is None:
                 self._write(self._header())
-        smoke(self.candidate)
 
     def record(self, judgement: Judgement) -> RequirementRecord:
         """The record of one requirement."""
@@ -77,7 +124,7 @@ class ConformanceSession:
         failed = judgement.status in {Status.FAILED, Status.ERROR}
         return RequirementRecord(
             cell=self.options.key,
-            implementation=self.candidate.name,
+            implementation=self.introduction.name,
             id=declared.id,
             area=declared.area,
             level=declared.level,
@@ -98,9 +145,9 @@ class ConformanceSession:
         self._write(record)
 
     def finish(self) -> VerdictRecord | None:
-        """The verdict, appended to the results; None where only a selection of the requirements was to be judged."""
+        """The verdict, appended to the results; None where only a selection of the requirements was judged."""
         with self._output:
-            record = None if self.partial else self._verdict()
+            record = None if self.partial and not self.reason else self._verdict()
             if record is not None:
                 self._write(record)
             self._close("complete")
@@ -140,13 +187,13 @@ class ConformanceSession:
         must, should, may = (tally(statuses, level, total(level)) for level in (Level.MUST, Level.SHOULD, Level.MAY))
         return VerdictRecord(
             cell=self.options.key,
-            implementation=self.candidate.name,
-            version=self.candidate.version,
+            implementation=self.introduction.name,
+            version=self.introduction.version,
             verdict=Verdict.ADAPTER_BROKEN if self.reason else verdict(must, should, may),
             must=must,
             should=should,
             may=may,
-            conventions=self.candidate.conventions.declared(),
+            conventions=self.introduction.conventions,
             reason=self.reason,
             duration_s=(datetime.now(UTC) - self._started).total_seconds(),
         )
@@ -158,6 +205,6 @@ class ConformanceSession:
             command=["pytest", *sys.argv[1:]],
             preset=self.options.preset,
             seed=self.options.seed,
-            environment=environment.describe(self.options.device, torch.get_num_threads()),
+            environment=self.introduction.environment or {},
             planned=[self.options.key],
         )

@@ -44,7 +44,7 @@ def write_summary(
     interrupted: bool = False,
 ) -> None:
     """What stands between the candidate and CONFORMS, a line each, then the verdict."""
-    options, candidate = session.options, session.candidate
+    options, candidate = session.options, session.introduction
     reporter.section(f"conformance of {candidate.name} {candidate.version} ({options.preset}, seed {options.seed})")
     for line in _findings(session.records):
         reporter.line(_cut(line, reporter))
