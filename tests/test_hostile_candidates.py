@@ -68,12 +68,12 @@ def representation(self, model, images):
 """,
     )
     chosen = "VIT-PATCH-COUNT VIT-TOKEN-LENGTH VIT-BLOCK-DEPTH VIT-ATTN-ROWS VIT-HEAD-LINEAR VIT-PURE-BATCH"
-    result, run = judge(pytester, impl, chosen, "--time-limit", "2")
+    result, run = judge(pytester, impl, chosen, "--time-limit", "3")
     found = outcomes(run)
     assert found.pop("VIT-PURE-BATCH") == (Status.PASSED, "")
     assert {status for status, _ in found.values()} == {Status.FAILED}
     reasons = {requirement: reason for requirement, (_, reason) in found.items()}
-    assert reasons["VIT-PATCH-COUNT"].startswith("did not end within 2 s in patch_tokens() (mine.py:")
+    assert reasons["VIT-PATCH-COUNT"].startswith("did not end within 3 s in patch_tokens() (mine.py:")
     assert reasons["VIT-PATCH-COUNT"].endswith("; if it is only slow, give an example more time with --time-limit")
     assert reasons["VIT-TOKEN-LENGTH"] == "while this was judged, its process exited with code 0"
     assert "killed by SIGSEGV in string_at()" in reasons["VIT-BLOCK-DEPTH"]
@@ -117,7 +117,7 @@ def patch_tokens(self, model, images):
         (
             "def build(self, config):\n    time.sleep(99)",
             "",
-            "ADAPTER BROKEN: *did not end within 2 s in build() (mine.py:*) (smoke stage)",
+            "ADAPTER BROKEN: *did not end within 3 s in build() (mine.py:*) (smoke stage)",
         ),
     ],
     ids=["leaves when imported", "leaves when built", "hangs when built"],
@@ -127,7 +127,7 @@ def test_what_cannot_even_be_tried_has_exit_code_4(
 ) -> None:
     impl = adapter(pytester, methods, before=before)
     result = pytester.runpytest_inprocess(
-        "--pyargs", "vitbench.suites.conformance", "-p", "no:cacheprovider", "--impl", impl, "--time-limit", "2"
+        "--pyargs", "vitbench.suites.conformance", "-p", "no:cacheprovider", "--impl", impl, "--time-limit", "3"
     )  # fmt: skip
     (result.stderr if text.startswith("ERROR") else result.stdout).fnmatch_lines([text])
     assert result.ret == 4
@@ -177,14 +177,11 @@ def test_workers_say_the_same_of_a_candidate_that_leaves(pytester: pytest.Pytest
     assert result.ret == 1
 
 
-def test_workers_say_the_same_of_an_adapter_that_is_broken_or_missing(pytester: pytest.Pytester) -> None:
+def test_workers_say_the_same_of_an_adapter_that_is_broken(pytester: pytest.Pytester) -> None:
     impl = adapter(pytester, "def build(self, config):\n    raise ValueError('no')")
     result, run = judge(pytester, impl, "VIT-PATCH-COUNT VIT-TOKEN-LENGTH", "-n", "2")
     result.stdout.fnmatch_lines(["ADAPTER BROKEN: adapter 'mine': build() raised ValueError: no*"])
     assert ([verdict.verdict for verdict in run.verdicts], result.ret) == (["ADAPTER BROKEN"], 4)
-    result, _ = judge(pytester, "nowhere", "VIT-PATCH-COUNT VIT-TOKEN-LENGTH", "-n", "2")
-    result.stderr.fnmatch_lines(["ERROR: --impl 'nowhere': tried package 'nowhere'*"])
-    assert result.ret == 4
 
 
 def test_in_process_nothing_is_forked(pytester: pytest.Pytester) -> None:

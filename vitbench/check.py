@@ -96,6 +96,12 @@ def requirement_of(function: object) -> Requirement | None:
     return found if isinstance(found, Requirement) else None
 
 
+def is_slow(check: Callable[..., None], preset: str) -> bool:
+    """Whether a check has so few examples because each takes long."""
+    most: Mapping[str, int] = getattr(getattr(check, "body", check), "most_examples", EXAMPLES)
+    return most[preset] < FEW[preset]
+
+
 def configured(check: Callable[..., None], preset: str, seed: int) -> Callable[..., None]:
     """The check with a preset's number of examples, drawn from a seed; the same arguments draw the same examples."""
     parts: Any = check

@@ -33,6 +33,10 @@ class ResultsUnreadable(UsageError):
     """A results file is missing, of another format or cut in mid-line."""
 
 
+class KnownFailuresUnusable(UsageError):
+    """The file of known failures is missing, or holds what cannot be meant."""
+
+
 class AdapterNotFound(VitbenchError):
     """``--impl`` names nothing that can be loaded."""
 

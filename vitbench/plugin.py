@@ -41,7 +41,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="on how many configurations each requirement is tried (default: quick)",
     )
     group.addoption(
-        "--seed", type=int, default=0, metavar="N", help="draws configurations, weights, images (default: 0)"
+        "--seed", type=_seed, default=0, metavar="N", help="draws configurations, weights, images (default: 0)"
     )
     group.addoption(
         "--time-limit",
@@ -55,15 +55,33 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="judge in pytest's own process, for debuggers and coverage: no time limit, and a crash ends the run "
         "(always so with --pdb, and where there is no Linux)",
     )
+    group.addoption(
+        "--known-failures",
+        metavar="FILE",
+        help="TOML file of requirements that are known to fail, and why; what is listed there and fails does not fail "
+        "the run, and what is listed and passes does",
+    )
+    group.addoption("--update-known", action="store_true", help="write that file as this run has it")
     group.addoption("--results", metavar="FILE", help="write the records as JSON Lines, for vitbench.report")
     group.addoption("--results-cell", metavar="KEY", help="write bare records under this key, as part of a larger run")
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    option = config.option
+    if option.update_known and not option.known_failures:
+        raise pytest.UsageError("--update-known needs the file: --known-failures FILE --update-known")
+    if option.known_failures:
+        _require_known_failures(option)
     config.addinivalue_line("markers", "requirement(id): the requirement that a check judges; set by vitbench")
     checks = ConformanceChecks(config)
     config.stash[_CHECKS] = checks
     config.pluginmanager.register(checks, "vitbench-conformance")
+
+
+def _seed(text: str) -> int:
+    if not text.strip().isdecimal() or int(text) >= _SEEDS:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0 to 2^32 - 1")
+    return int(text)
 
 
 def _seconds(text: str) -> float:
@@ -74,6 +92,16 @@ def _seconds(text: str) -> float:
     if not 0 < seconds < float("inf"):
         raise argparse.ArgumentTypeError(f"{text!r} is no positive number of seconds")
     return seconds
+
+
+def _require_known_failures(option: argparse.Namespace) -> None:
+    """Refuse a file that cannot be meant before anything is collected, or xdist's workers are started."""
+    from vitbench.known_failures import load  # noqa: PLC0415
+
+    try:
+        load(Path(option.known_failures), for_update=option.update_known)
+    except VitbenchError as error:
+        raise pytest.UsageError(str(error)) from error
 
 
 @pytest.fixture(scope="session")
@@ -174,7 +202,7 @@ class ConformanceChecks:
             evidence=evidence,
             duration_s=call.duration,
         )
-        return as_report_of(report, self.session.record(judgement), item, self.session.introduction)
+        return as_report_of(report, self.session.record(judgement), item, self.session)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep the record; with xdist this runs in the controller, for reports of every worker."""
@@ -194,10 +222,13 @@ class ConformanceChecks:
         record = _record_of(report)
         if record is None:
             return None
+        if record.status == "PASSED" and report.failed:
+            return ("failed", "F", "UNEXPECTED PASS")
         words: dict[str, tuple[str, str, Any]] = {
             "PASSED": ("passed", ".", "PASSED"),
             "FAILED": ("failed", "F", "FAILED"),
             "NOT_OFFERED": ("not offered", "-", ("NOT OFFERED", {"yellow": True})),
+            "KNOWN_FAILURE": ("known failures", "k", ("KNOWN FAILURE", {"yellow": True})),
             "ERROR": ("failed", "E", "HARNESS ERROR"),
         }
         return words[record.status]
@@ -217,7 +248,13 @@ class ConformanceChecks:
             return
         self.verdict = self.session.finish()
         if self.verdict is not None:
-            session.exitstatus = self.verdict.verdict.exit_code
+            session.exitstatus = self.session.exit_code(self.verdict)
+        if self.config.option.update_known and not self.session.reason:
+            try:
+                self.session.updated = self.session.update_known()
+            except VitbenchError as error:
+                self.session.updated = str(error)
+                session.exitstatus = pytest.ExitCode.USAGE_ERROR
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """The verdict in one line, below what keeps it from CONFORMS."""
@@ -246,15 +283,16 @@ class ConformanceChecks:
     def _open(self, selected: Sequence[str] | None) -> "ConformanceSession":
         from vitbench.session import ConformanceSession  # noqa: PLC0415  # torch, needed only now
 
-        return ConformanceSession(self._options(), selected)
+        try:
+            return ConformanceSession(self._options(), selected)
+        except VitbenchError as error:
+            raise pytest.UsageError(str(error)) from error
 
     def _options(self) -> "Options":
         from vitbench.registry import registered  # noqa: PLC0415
         from vitbench.session import Options  # noqa: PLC0415
 
         option = self.config.option
-        if not 0 <= option.seed < _SEEDS:
-            raise pytest.UsageError(f"--seed must be a whole number from 0 to 2^32 - 1, got {option.seed}")
         if option.impl is None:
             names = ", ".join(registered())
             raise pytest.UsageError(
@@ -267,6 +305,8 @@ class ConformanceChecks:
             seed=option.seed,
             results=Path(option.results) if option.results else None,
             cell=option.results_cell,
+            known_failures=Path(option.known_failures) if option.known_failures else None,
+            update_known=option.update_known,
         )
 
 

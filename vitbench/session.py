@@ -13,13 +13,14 @@ from typing import Any
 import torch
 
 import vitbench
-from vitbench import environment
+from vitbench import environment, known_failures_file
 from vitbench.candidate import Candidate
 from vitbench.check import Judgement
 from vitbench.devices import require_device
 from vitbench.errors import AdapterBroken, VitbenchError
+from vitbench.known_failures import NONE, KnownFailures, Situation, load
 from vitbench.registry import resolve
-from vitbench.requirement import Level, Status, Verdict, tally, verdict
+from vitbench.requirement import Level, Status, Tally, Verdict, tally, verdict
 from vitbench.results import Footer, Header, Record, RequirementRecord, ResultsWriter, VerdictRecord
 from vitbench.smoke import smoke
 from vitbench.specification import REQUIREMENTS, total
@@ -35,6 +36,8 @@ class Options:
     seed: int
     results: Path | None
     cell: str | None  # part of a larger run, which writes header and footer itself
+    known_failures: Path | None = None
+    update_known: bool = False  # write that file as this run has it
 
     @property
     def key(self) -> str:
@@ -55,7 +58,11 @@ class Introduction:
 
 
 class ConformanceSession:
-    """Collects what a run finds out of one candidate, whoever runs the checks, and in whichever process."""
+    """Collects what a run finds out of one candidate, whoever runs the checks, and in whichever process.
+
+    Raises:
+        KnownFailuresUnusable: the file of known failures is missing, or holds what cannot be meant.
+    """
 
     def __init__(self, options: Options, selected: Sequence[str] | None) -> None:
         self.options = options
@@ -63,6 +70,9 @@ class ConformanceSession:
         self.records: list[RequirementRecord] = []
         self.reason = ""  # why there is no verdict from records: the adapter is broken
         self.selected = selected  # ids of the requirements to be judged; None: those that arrive
+        self.updated = ""  # what --update-known has changed
+        path = options.known_failures
+        self._known = NONE if path is None else load(path, for_update=options.update_known)
         self._started = datetime.now(UTC)
         self._output = ExitStack()
         self._write: Callable[[Record], None] = lambda _record: None
@@ -77,6 +87,17 @@ class ConformanceSession:
         require_device(self.options.device)
         torch.set_num_threads(1)  # models this small only lose by more, and results do not depend on the machine
         return Candidate(resolve(self.options.impl), self.options.device)
+
+    @cached_property
+    def known(self) -> KnownFailures:
+        """The known failures of this candidate in this run; asked for once it is introduced.
+
+        Raises:
+            KnownFailuresUnusable: a condition cannot be decided.
+        """
+        options = self.options
+        here = Situation.here(version=self.introduction.version, preset=options.preset, device=options.device)
+        return self._known.among(here)
 
     def introduce(self) -> Introduction:
         """What the candidate is, or why there is none. Of the process that judges."""
@@ -110,9 +131,12 @@ class ConformanceSession:
         """Open the results, unless another process records.
 
         Raises:
+            KnownFailuresUnusable: a condition in the file of known failures cannot be decided.
             OutputUnwritable: the results file cannot be written.
         """
         self.introduction, self.reason = introduction, introduction.broken or introduction.refused
+        if not self.reason:
+            _ = self.known
         if records and self.options.results is not None:
             self._write = self._output.enter_context(ResultsWriter(self.options.results)).write
             if self.options.cell is None:
@@ -120,7 +144,8 @@ class ConformanceSession:
 
     def record(self, judgement: Judgement) -> RequirementRecord:
         """The record of one requirement."""
-        declared, evidence = judgement.requirement, judgement.evidence
+        declared, evidence, margin = judgement.requirement, judgement.evidence, judgement.evidence.worst_margin
+        status, reason = self.known.judged(declared.id, judgement.status, judgement.reason, margin)
         failed = judgement.status in {Status.FAILED, Status.ERROR}
         return RequirementRecord(
             cell=self.options.key,
@@ -129,11 +154,11 @@ class ConformanceSession:
             area=declared.area,
             level=declared.level,
             statement=declared.statement,
-            status=judgement.status,
+            status=status,
             examples=evidence.examples + (judgement.status is Status.FAILED),
             unsupported=evidence.unsupported,
-            worst_margin=evidence.worst_margin,
-            reason=judgement.reason,
+            worst_margin=margin,
+            reason=reason,
             example=evidence.example if failed else "",
             reproduce=self.reproduce(declared.id),
             duration_s=judgement.duration_s,
@@ -152,6 +177,28 @@ class ConformanceSession:
                 self._write(record)
             self._close("complete")
         return record
+
+    def outdated(self, record: RequirementRecord) -> str:
+        """Why the file of known failures has to be changed for a requirement; empty where it need not."""
+        return self.known.outdated(record.id, record.status)
+
+    def exit_code(self, verdict: VerdictRecord) -> int:
+        """That of the verdict without what is known to fail; and 1 where the file of it is out of date."""
+        if self.reason:
+            return verdict.verdict.exit_code
+        accepted = self._verdict_word(Status.PASSED).exit_code
+        return accepted or int(any(self.outdated(record) for record in self.records))
+
+    def update_known(self) -> str:
+        """Write the file of known failures as this run has it; what has changed.
+
+        Raises:
+            KnownFailuresUnusable: the file is written in a way that cannot be kept.
+            OutputUnwritable: it cannot be written.
+        """
+        update = known_failures_file.update(self._known, self.known, self.records)
+        known_failures_file.write(self._known.path, update.text)
+        return f"{self._known.path}: {update}"
 
     def interrupt(self) -> None:
         """Close the results without a verdict; what was judged stays."""
@@ -183,13 +230,12 @@ class ConformanceSession:
         return shlex.join(words)
 
     def _verdict(self) -> VerdictRecord:
-        statuses = [(record.level, record.status) for record in self.records]
-        must, should, may = (tally(statuses, level, total(level)) for level in (Level.MUST, Level.SHOULD, Level.MAY))
+        must, should, may = self._tallies()
         return VerdictRecord(
             cell=self.options.key,
             implementation=self.introduction.name,
             version=self.introduction.version,
-            verdict=Verdict.ADAPTER_BROKEN if self.reason else verdict(must, should, may),
+            verdict=Verdict.ADAPTER_BROKEN if self.reason else self._verdict_word(),
             must=must,
             should=should,
             may=may,
@@ -197,6 +243,14 @@ class ConformanceSession:
             reason=self.reason,
             duration_s=(datetime.now(UTC) - self._started).total_seconds(),
         )
+
+    def _verdict_word(self, known: Status = Status.KNOWN_FAILURE) -> Verdict:
+        return verdict(*self._tallies(known))
+
+    def _tallies(self, known: Status = Status.KNOWN_FAILURE) -> list[Tally]:
+        """MUST, SHOULD and MAY, with known failures counted as ``known`` says."""
+        statuses = [(r.level, known if r.status is Status.KNOWN_FAILURE else r.status) for r in self.records]
+        return [tally(statuses, level, total(level)) for level in (Level.MUST, Level.SHOULD, Level.MAY)]
 
     def _header(self) -> Record:
         return Header(

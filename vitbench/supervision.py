@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from _pytest.runner import runtestprotocol
 
-from vitbench.check import Judgement
+from vitbench.check import Judgement, is_slow
 from vitbench.evidence import Evidence, watching
 from vitbench.forked import AVAILABLE, Forked, NoAnswer, Tell
 from vitbench.requirement import Status, Verdict
@@ -27,6 +27,7 @@ TIME_LIMIT_S = 60.0
 _IMPORT_LIMIT_S = 300.0  # some packages are large, and some disks slow
 _IMPATIENT_S = 10.0
 _IMPATIENT_FACTOR = 10
+_SLOW_FACTOR = 4  # for checks that compile, or train
 _KEPT_OUTPUT = 4000  # characters, of what a check printed
 
 
@@ -66,7 +67,7 @@ class Supervisor:
     def reports(self, item: pytest.Function, nextitem: pytest.Item | None) -> list[pytest.TestReport]:
         """pytest's reports of a check that was judged apart."""
         place, following = self._places[id(item)], None if nextitem is None else self._places[id(nextitem)]
-        start, limit_s = time.time(), self._patience_s()
+        start, limit_s = time.time(), self._patience_s(is_slow(item.obj, self._session.options.preset))
         try:
             if self._fork is None:
                 self._loaded()
@@ -96,8 +97,10 @@ class Supervisor:
             self._longest_s = max(self._longest_s, fork.longest_silence_s)
         return answer
 
-    def _patience_s(self) -> float:
+    def _patience_s(self, slow: bool) -> float:
         """The time limit; once an example has reached it, what no other example came near to is enough."""
+        if slow:
+            return _SLOW_FACTOR * self._limit_s
         return (
             min(self._limit_s, max(_IMPATIENT_S, _IMPATIENT_FACTOR * self._longest_s)) if self._hung else self._limit_s
         )
@@ -133,7 +136,7 @@ class Supervisor:
             start=start,
             stop=time.time(),
         )
-        return as_report_of(report, record, item, self._session.introduction)
+        return as_report_of(report, record, item, self._session)
 
     def _printed(self) -> list[tuple[str, str]]:
         """What the lost process had printed; it must not be taken for the next one's."""
@@ -175,18 +178,20 @@ def _why(lost: NoAnswer, limit_s: float, full_limit_s: float) -> str:
 
 
 def as_report_of(
-    report: pytest.TestReport, record: RequirementRecord, item: pytest.Function, introduction: Introduction
+    report: pytest.TestReport, record: RequirementRecord, item: pytest.Function, session: ConformanceSession
 ) -> pytest.TestReport:
     """pytest's report of a check, with the requirement's record, and a text that a person can read."""
-    outcomes: dict[str, Any] = {"PASSED": "passed", "NOT_OFFERED": "skipped"}
+    outcomes: dict[str, Any] = {"PASSED": "passed", "NOT_OFFERED": "skipped", "KNOWN_FAILURE": "skipped"}
+    outdated = session.outdated(record)
     report.vitbench_record = to_line(record)  # type: ignore[attr-defined]  # plain text, so that it travels
-    report.vitbench_introduction = json.dumps(asdict(introduction))  # type: ignore[attr-defined]
-    report.outcome = outcomes.get(record.status, "failed")
+    report.vitbench_introduction = json.dumps(asdict(session.introduction))  # type: ignore[attr-defined]
+    report.outcome = "failed" if outdated else outcomes.get(record.status, "failed")
     report.sections = [(name, cut(text)) for name, text in report.sections if name != "Hypothesis"]
+    word = record.status.replace("_", " ")
     report.longrepr = {
         "passed": None,
-        "skipped": (str(item.path), item.reportinfo()[1] or 0, f"NOT OFFERED: {record.reason}"),
-        "failed": failure_text(record, item.function.requirement.source),
+        "skipped": (str(item.path), item.reportinfo()[1] or 0, f"{word}: {record.reason}"),
+        "failed": f"{record.id} {outdated}" if outdated else failure_text(record, item.function.requirement.source),
     }[report.outcome]
     return report
 

@@ -1,6 +1,7 @@
 """What a conformance run says on the terminal."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from vitbench.assertions import margin_text
@@ -46,7 +47,7 @@ def write_summary(
     """What stands between the candidate and CONFORMS, a line each, then the verdict."""
     options, candidate = session.options, session.introduction
     reporter.section(f"conformance of {candidate.name} {candidate.version} ({options.preset}, seed {options.seed})")
-    for line in _findings(session.records):
+    for line in _findings(session):
         reporter.line(_cut(line, reporter))
     if session.reason:
         reporter.line(f"{Verdict.ADAPTER_BROKEN}: {session.reason}", red=True)
@@ -60,25 +61,34 @@ def write_summary(
             reporter.line(f"{level} {tally}")
         colour = _COLOURS.get(verdict.verdict, {"red": True, "bold": True})
         reporter.line(f"MUST {verdict.must}: {verdict.verdict}", **colour)
+        if verdict.verdict is Verdict.DOES_NOT_CONFORM and not session.exit_code(verdict):
+            reporter.line(f"every failure is known ({options.known_failures}): exit code 0")
+    if session.updated:
+        reporter.line(f"known failures in {session.updated}")
     if options.results is not None and options.cell is None:
         reporter.line(f"results: {options.results} (python -m vitbench.report {options.results} -o report.html)")
 
 
-def _findings(records: Sequence[RequirementRecord]) -> Iterator[str]:
+def _findings(session: "ConformanceSession") -> Iterator[str]:
     """Errors and failures first; what is not offered by its reason, since one missing method explains many."""
-    for status in (Status.ERROR, Status.FAILED):
-        for record in records:
-            if record.status is status:
-                yield f"{status:<12} {record.level:<6} {record.id:<28} {record.reason}"
+    records: Sequence[RequirementRecord] = session.records
+    for record in records:
+        if outdated := session.outdated(record):
+            yield _finding("OUTDATED", replace(record, reason=outdated))
+    words = {Status.ERROR: "ERROR", Status.FAILED: "FAILED", Status.KNOWN_FAILURE: "KNOWN"}
+    for status, word in words.items():
+        yield from (_finding(word, record) for record in records if record.status is status)
     reasons: dict[str, list[RequirementRecord]] = {}
     for record in records:
         if record.status is Status.NOT_OFFERED:
             reasons.setdefault(record.reason, []).append(record)
     for reason, concerned in reasons.items():
         yield f"{'NOT OFFERED':<12} {reason}: {', '.join(f'{r.level} {r.id}' for r in concerned)}"
-    for record in records:
-        if record.status is Status.PASSED and record.reason:
-            yield f"{'note':<12} {record.level:<6} {record.id:<28} {record.reason}"
+    yield from (_finding("note", record) for record in records if record.status is Status.PASSED and record.reason)
+
+
+def _finding(word: str, record: RequirementRecord) -> str:
+    return f"{word:<12} {record.level:<6} {record.id:<28} {record.reason}"
 
 
 def _cut(line: str, reporter: "pytest.TerminalReporter") -> str:
