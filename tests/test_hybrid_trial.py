@@ -96,6 +96,18 @@ def test_a_candidate_of_square_patches_and_colour_images_is_judged_on_those() ->
     assert statuses(Candidate(Limited())) == {Status.PASSED}
 
 
+def test_patches_of_one_cell_alone_are_judged_as_such() -> None:
+    class OneCell(ReferenceAdapter):
+        def build(self, config: ViTConfig) -> Model:
+            if config.stem == "hybrid" and config.patch_size != (1, 1):
+                raise NotSupported("patches of one cell only")
+            return super().build(config)
+
+    outcomes = {id_.removeprefix("VIT-HYBRID-"): judged(id_, Candidate(OneCell())).status for id_ in HYBRID}
+    assert outcomes.pop("PATCH-SIZE") is Status.NOT_OFFERED
+    assert set(outcomes.values()) == {Status.PASSED}
+
+
 def test_an_adapter_without_a_feature_map_is_not_judged() -> None:
     class Closed(ReferenceAdapter):
         def feature_map(self, model: Model, images: Tensor) -> Tensor:

@@ -17,6 +17,8 @@ SEVERAL_PATCHES = ((2, 3), (3, 2), (2, 2), (1, 4), (3, 4))
 GRIDS = ((2, 3), (3, 2), (2, 2), (1, 4), (4, 1), (3, 4), (1, 1), (5, 3))
 PATCHES = ((2, 3), (3, 2), (2, 2), (4, 4), (1, 1), (5, 3))
 LARGE_PATCHES = ((2, 3), (3, 2), (4, 4), (5, 3))  # larger than a pixel, so that an image can fail to divide
+MAP_PATCHES = ((1, 1), (2, 2), (1, 2), (2, 1))  # cells of a hybrid's feature map; one in the paper
+SEVERAL_CELLS = ((2, 2), (2, 1))  # which stay several where patches have to be squares
 CHANNELS = (2, 3, 1, 4)
 HEADS = (2, 3, 1, 4)
 HEAD_DIMS = (4, 3, 5, 8)
@@ -126,11 +128,9 @@ def vit_cases(
     return Case(config, draw(st.sampled_from(batches)), draw(_SEEDS))
 
 
-def hybrid_cases() -> st.SearchStrategy[Case]:
+def hybrid_cases(*, patches: Sequence[tuple[int, int]] = MAP_PATCHES) -> st.SearchStrategy[Case]:
     """Hybrids of several images: patches of one cell and of several, of feature maps that are mostly no squares."""
-    plain = vit_cases(
-        grids=((1, 2), (2, 1), (1, 1)), patches=((1, 1), (2, 2), (1, 2), (2, 1)), depths=(1, 2), batches=(2, 3)
-    )
+    plain = vit_cases(grids=((1, 2), (2, 1), (1, 1)), patches=patches, depths=(1, 2), batches=(2, 3))
     return plain.map(lambda case: replace(case, config=as_hybrid(case.config)))
 
 

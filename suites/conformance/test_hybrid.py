@@ -2,7 +2,7 @@
 
 from vitbench.assertions import assert_changed, assert_equal, assert_semantics, assert_tensor
 from vitbench.candidate import Candidate
-from vitbench.cases import Case, hybrid_cases
+from vitbench.cases import SEVERAL_CELLS, Case, hybrid_cases
 from vitbench.check import given, requirement
 from vitbench.errors import NotSupported
 from vitbench.reference.config import ViTConfig
@@ -10,7 +10,7 @@ from vitbench.reference.parameters import parameter_shapes
 
 SMALL = ViTConfig(
     image_size=(64, 128),
-    patch_size=(1, 2),
+    patch_size=(1, 1),
     width=8,
     depth=1,
     num_heads=2,
@@ -33,7 +33,7 @@ def test_patches_are_counted_on_the_feature_map(impl: Candidate, case: Case) -> 
 
 
 @requirement("VIT-HYBRID-PATCH-SIZE")
-@given(case=hybrid_cases())
+@given(case=hybrid_cases(patches=SEVERAL_CELLS))
 def test_the_patch_size_is_that_of_the_projection(impl: Candidate, case: Case) -> None:
     hybrid = impl.hybrid(case, loaded=False)
     shapes = {name: tuple(weight.shape) for name, weight in hybrid.export().items()}
