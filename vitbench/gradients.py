@@ -57,6 +57,15 @@ def gradients(trial: Trial, loss: Loss) -> Gradients:
     return Gradients(parameters, of_images)
 
 
+def own_gradients(trial: Trial) -> dict[str, Tensor | None]:
+    """The gradient of a random loss for each trainable parameter, under the module's own names; None: it gets none.
+
+    In the mode, training or evaluation, that the module is in.
+    """
+    backward(trial, random_loss(trial))
+    return {name: parameter.grad for name, parameter in trial.module.named_parameters() if parameter.requires_grad}
+
+
 def reference_gradients(trial: Trial, loss: Loss) -> Gradients:
     """The reference's gradients for the same weights and images."""
     weights = {name: weight.clone().requires_grad_() for name, weight in trial.weights.items()}

@@ -137,23 +137,6 @@ class Trial:
         """(B, C, H, W) -> L times (B, h, N+1, N+1)."""
         return self._tensors("attention", images)
 
-    def gradients(self) -> dict[str, Tensor | None]:
-        """How a fixed weighting of the logits changes with each trainable parameter, by the module's own names.
-
-        In the mode, ``train()`` or ``eval()``, that the module is in; None where no gradient arrives.
-        """
-        parameters = {name: p for name, p in self.module.named_parameters() if p.requires_grad}
-        logits = self.candidate.call("logits", self.model, self.images, grad=True)
-        if not isinstance(logits, Tensor) or not logits.requires_grad:
-            raise NotSupported("no gradient flows back from its logits")
-        upstream = random_images(logits.shape, self.case.seed + 1).to(logits)
-        gradients = self.candidate.guarded(
-            "backward",
-            lambda: torch.autograd.grad(logits, list(parameters.values()), upstream, allow_unused=True),
-            grad=True,
-        )
-        return dict(zip(parameters, gradients, strict=True))
-
     def export(self) -> dict[str, Tensor]:
         """The canonical parameters that the model holds now."""
         exported = self.candidate.call("export", self.model)
