@@ -7,8 +7,10 @@ import pytest
 from vitbench import specification
 from vitbench.adapter import OPTIONAL_HOOKS
 from vitbench.errors import HarnessError
-from vitbench.requirement import AREAS, Level, Requirement, Tier
-from vitbench.specification import REQUIREMENTS, total
+from vitbench.requirement import AREAS, Level, Requirement, Subject, Tier
+from vitbench.specification import REQUIREMENTS, requirements, total
+
+SUBJECTS: tuple[Subject, ...] = ("model", "kernel")
 
 EVERY = pytest.mark.parametrize("declared", REQUIREMENTS.values(), ids=REQUIREMENTS)
 
@@ -68,11 +70,21 @@ def test_no_two_requirements_say_the_same() -> None:
 
 
 def test_totals_add_up_and_are_mostly_musts() -> None:
-    assert sum(total(level) for level in Level) == len(REQUIREMENTS)
-    assert total(Level.MUST) > len(REQUIREMENTS) / 2
-    assert {level: total(level) for level in Level} == {
-        level: len([r for r in REQUIREMENTS.values() if r.level is level]) for level in Level
-    }
+    assert sum(total(level, subject) for level in Level for subject in SUBJECTS) == len(REQUIREMENTS)
+    assert total(Level.MUST) > len(requirements("model")) / 2
+    for subject in SUBJECTS:
+        declared = list(requirements(subject).values())
+        assert {level: total(level, subject) for level in Level} == {
+            level: len([r for r in declared if r.level is level]) for level in Level
+        }
+
+
+def test_a_model_is_asked_what_a_kernel_is_not_and_the_other_way_round() -> None:
+    model, kernel = requirements("model"), requirements("kernel")
+    assert {**model, **kernel} == REQUIREMENTS
+    assert {declared.area for declared in kernel.values()} == {"KERNEL"}
+    assert "KERNEL" not in {declared.area for declared in model.values()}
+    assert total(Level.MUST) == total(Level.MUST, "model")
 
 
 def test_every_area_has_a_requirement_in_the_order_of_the_areas() -> None:

@@ -50,54 +50,26 @@ class SideEffect:
     changed: str  # "its input", "the default dtype", …
 
 
-class Candidate:
-    """An adapter with a device, as checks see it.
+class ForeignCode:
+    """Somebody else's code, run so that nothing it does can disturb the judgement.
 
     Whatever it raises becomes a failure that names the place, ``NotSupported`` apart; what it changes in torch's
-    global state is undone and remembered in ``side_effects``; it gets clones of the harness's tensors.
+    global state is undone and remembered in ``side_effects``.
     """
 
-    def __init__(self, adapter: Adapter, device: str = "cpu") -> None:
-        self.adapter = adapter
+    def __init__(self, device: str) -> None:
         self.device = torch.device(device)
-        named = getattr(adapter, "name", None) or getattr(adapter, "__name__", None)  # a module has the latter
-        self.name = str(named or type(adapter).__name__)
-        self.version = str(getattr(adapter, "version", "unknown"))
-        self.conventions = getattr(adapter, "conventions", Conventions())
         self.side_effects: list[SideEffect] = []
-        if not isinstance(self.conventions, Conventions):
-            raise AdapterBroken(
-                f"adapter {self.name!r}: conventions is a {type(self.conventions).__name__}, expected "
-                "vitbench.adapter.Conventions(...)"
-            )
 
-    def offers(self, hook: str) -> bool:
-        """Whether the adapter has an implementation of its own of this method."""
-        own = getattr(type(self.adapter), hook, None) or getattr(self.adapter, hook, None)
-        return own is not None and own is not getattr(Adapter, hook, None)
-
-    def call(self, hook: str, *arguments: Any, grad: bool = False) -> Any:
-        """Call a method of the adapter, on clones, isolated; a tensor among the arguments is checked for changes.
-
-        Raises:
-            NotSupported: the adapter says so, or has no such method.
-            CandidateRaised: its code raised anything else; the text names the innermost place.
-        """
-        method = getattr(self.adapter, hook, None)
-        if method is None:
-            raise NotSupported(f"{self.name} has no method {hook}()")
-        opaque = 0 if hook in _WITHOUT_MODEL else 1  # the model is the adapter's own affair, whatever it is
-        passed = [*arguments[:opaque], *(self._moved(argument) for argument in arguments[opaque:])]
-        kept = [
-            argument.clone() if i >= opaque and isinstance(argument, Tensor) else None
-            for i, argument in enumerate(passed)
-        ]
+    def watched(self, what: str, run: Callable[[], Result], passed: Sequence[Any], *, grad: bool = False) -> Result:
+        """As ``guarded``; a tensor among what it was ``passed`` is looked at afterwards."""
+        kept = [argument.clone() if isinstance(argument, Tensor) else None for argument in passed]
         try:
-            return self.guarded(hook, lambda: method(*passed), grad=grad)
+            return self.guarded(what, run, grad=grad)
         finally:
             for before, after in zip(kept, passed, strict=True):
                 if before is not None and not torch.equal(before, after):
-                    self.side_effects.append(SideEffect(hook, "its input"))
+                    self.side_effects.append(SideEffect(what, "its input"))
 
     def guarded(self, what: str, run: Callable[[], Result], *, grad: bool = False) -> Result:
         """What ``run()`` returns, which runs the candidate's code: isolated, and what it raises is the candidate's.
@@ -130,6 +102,45 @@ class Candidate:
             return self.guarded(what, run, grad=grad)
         except CandidateRaised as error:
             raise NotSupported(str(error)) from error
+
+
+class Candidate(ForeignCode):
+    """An adapter with a device, as checks see it.
+
+    It gets clones of the harness's tensors.
+    """
+
+    def __init__(self, adapter: Adapter, device: str = "cpu") -> None:
+        super().__init__(device)
+        self.adapter = adapter
+        named = getattr(adapter, "name", None) or getattr(adapter, "__name__", None)  # a module has the latter
+        self.name = str(named or type(adapter).__name__)
+        self.version = str(getattr(adapter, "version", "unknown"))
+        self.conventions = getattr(adapter, "conventions", Conventions())
+        if not isinstance(self.conventions, Conventions):
+            raise AdapterBroken(
+                f"adapter {self.name!r}: conventions is a {type(self.conventions).__name__}, expected "
+                "vitbench.adapter.Conventions(...)"
+            )
+
+    def offers(self, hook: str) -> bool:
+        """Whether the adapter has an implementation of its own of this method."""
+        own = getattr(type(self.adapter), hook, None) or getattr(self.adapter, hook, None)
+        return own is not None and own is not getattr(Adapter, hook, None)
+
+    def call(self, hook: str, *arguments: Any, grad: bool = False) -> Any:
+        """Call a method of the adapter, on clones, isolated; a tensor among the arguments is checked for changes.
+
+        Raises:
+            NotSupported: the adapter says so, or has no such method.
+            CandidateRaised: its code raised anything else; the text names the innermost place.
+        """
+        method = getattr(self.adapter, hook, None)
+        if method is None:
+            raise NotSupported(f"{self.name} has no method {hook}()")
+        opaque = 0 if hook in _WITHOUT_MODEL else 1  # the model is the adapter's own affair, whatever it is
+        passed = [*arguments[:opaque], *(self._moved(argument) for argument in arguments[opaque:])]
+        return self.watched(hook, lambda: method(*passed), passed[opaque:], grad=grad)
 
     def build(self, config: ViTConfig, dtype: torch.dtype = torch.float64) -> Model:
         """A model in evaluation mode, on the device and in the dtype if it is a torch module."""

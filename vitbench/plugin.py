@@ -1,4 +1,4 @@
-"""The pytest plugin: ``pytest suites/conformance --impl mypkg`` becomes a verdict.
+"""The pytest plugin: ``--impl mypkg`` or ``--kernel mypkg:attend`` makes ``pytest suites/conformance`` a verdict.
 
 It is loaded into every pytest run of an environment that has vitbench, so it does nothing, and imports nothing
 heavy, until a requirement's check is collected.
@@ -16,12 +16,18 @@ from vitbench.errors import VitbenchError
 
 if TYPE_CHECKING:
     from vitbench.candidate import Candidate
+    from vitbench.kernel import Kernel
+    from vitbench.requirement import Subject
     from vitbench.results import VerdictRecord
     from vitbench.session import ConformanceSession, Introduction, Options
     from vitbench.supervision import Supervisor
 
 _EVIDENCE = pytest.StashKey[Any]()
 _SEEDS = 2**32
+_NOTHING_SELECTED = {
+    "model": "only checks of attention kernels are selected; name what they judge with --kernel package:function",
+    "kernel": "only checks of models are selected; name what they judge with --impl NAME",
+}
 _CHECKS = pytest.StashKey["ConformanceChecks"]()
 
 
@@ -32,6 +38,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="NAME",
         help="implementation to judge: a registered name (reference, timm, torchvision, transformers, vit_pytorch, …), "
         "package.module:object, a package with vitbench_adapter, or a path adapter.py[:object]",
+    )
+    group.addoption(
+        "--kernel",
+        metavar="NAME",
+        help="attention kernel to judge alone, in place of --impl: package.module:function or a path kernel.py:function; "
+        "the function takes query, key and value, (B, heads, tokens, head dim) each, and returns the same shape",
     )
     group.addoption("--device", default="cpu", metavar="DEVICE", help="cpu or cuda:N (default: cpu)")
     group.addoption(
@@ -105,8 +117,8 @@ def _require_known_failures(option: argparse.Namespace) -> None:
 
 
 @pytest.fixture(scope="session")
-def impl(request: pytest.FixtureRequest) -> "Candidate":
-    """The implementation under test, as ``--impl`` names it."""
+def impl(request: pytest.FixtureRequest) -> "Candidate | Kernel":
+    """The implementation under test, as ``--impl`` names it, or the attention kernel, as ``--kernel`` does."""
     session = request.config.stash[_CHECKS].session
     if session is None:
         pytest.fail("the fixture 'impl' serves checks that carry @requirement", pytrace=False)
@@ -132,12 +144,16 @@ class ConformanceChecks:
 
     @pytest.hookimpl(trylast=True)  # after -k and -m have chosen
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Give each check the preset's number of examples."""
-        checks = [item for item in items if _is_check(item)]
-        if not checks:
+        """Give each check of what is to be judged the preset's number of examples; the others are not for it."""
+        if not any(map(_is_check, items)):
             return
         from vitbench.check import configured  # noqa: PLC0415  # torch, needed only now
 
+        subject = self._subject()
+        items[:] = [item for item in items if not _is_check(item) or item.function.requirement.subject == subject]
+        checks = [item for item in items if _is_check(item)]
+        if not checks:
+            raise pytest.UsageError(_NOTHING_SELECTED[subject])
         self.session = self._open([item.function.requirement.id for item in checks])
         for item in checks:
             item.obj = configured(item.obj, self.session.options.preset, self.session.options.seed)
@@ -288,18 +304,27 @@ class ConformanceChecks:
         except VitbenchError as error:
             raise pytest.UsageError(str(error)) from error
 
+    def _subject(self) -> "Subject":
+        """What is judged: each of the two options has its own checks, and the others are not for it."""
+        option = self.config.option
+        if option.impl is not None and option.kernel is not None:
+            raise pytest.UsageError("--impl judges a model, --kernel an attention kernel alone; give one of the two")
+        return "model" if option.kernel is None else "kernel"
+
     def _options(self) -> "Options":
         from vitbench.registry import registered  # noqa: PLC0415
         from vitbench.session import Options  # noqa: PLC0415
 
         option = self.config.option
-        if option.impl is None:
+        subject = self._subject()
+        if option.impl is None and subject == "model":
             names = ", ".join(registered())
             raise pytest.UsageError(
                 f"say what to judge with --impl NAME; registered names: {names}; other forms: pytest --help"
             )
         return Options(
-            impl=option.impl,
+            impl=option.kernel if subject == "kernel" else option.impl,
+            subject=subject,
             device=option.device,
             preset=option.preset,
             seed=option.seed,

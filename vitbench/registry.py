@@ -1,9 +1,9 @@
-"""From the value of ``--impl`` to an adapter. Nothing is imported before it is asked for."""
+"""From the value of ``--impl`` to an adapter, of ``--kernel`` to a function. Nothing is imported before it is asked for."""
 
 import importlib
 import importlib.util
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import entry_points
@@ -37,6 +37,28 @@ class Registration:
     def installed(self) -> bool:
         """Whether the adapted package can be imported here; found without importing it."""
         return importlib.util.find_spec(self.package) is not None
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What is looked for, as a message has it."""
+
+    option: str
+    noun: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.noun} {self.name!r}"
+
+    def not_found(self, tried: str) -> AdapterNotFound:
+        """Nothing of that name: what was tried, and what could be asked for."""
+        could = "use package.module:function, or a path kernel.py:function"
+        if self.option == "--impl":
+            could = (
+                f"registered names: {', '.join(registered())}. "
+                "Other forms: package.module:object, a package with vitbench_adapter, adapter.py[:object]"
+            )
+        return AdapterNotFound(f"{self.option} {self.name!r}: tried {tried}; {could}")
 
 
 BUILT_IN = (
@@ -94,8 +116,29 @@ def resolve(impl: str) -> "Adapter":
     return adapter
 
 
+def resolve_kernel(kernel: str) -> Callable[..., Any]:
+    """The function that ``--kernel`` names: ``package.module:function``, or a path ``kernel.py:function``.
+
+    Raises:
+        AdapterNotFound: nothing of that name; the text lists what was tried.
+        AdapterBroken: found, but its import failed, or it cannot be called.
+    """
+    asked = _Asked("--kernel", "kernel", kernel)
+    location, attribute = _divided(kernel)
+    if not (location and attribute):
+        raise asked.not_found("nothing: no function is named")
+    found, _ = _located(location, attribute, asked)
+    if isinstance(found, type) or not callable(found):
+        kind = "class" if isinstance(found, type) else type(found).__name__
+        raise AdapterBroken(
+            f"{asked} is a {kind}, expected a function (query, key, value) -> output (docs/adapters.md)"
+        )
+    return found
+
+
 def _find(impl: str) -> tuple[Any, str]:
     """The object that ``impl`` names, and how it was found."""
+    asked = _Asked("--impl", "adapter", impl)
     registration = registered().get(impl)
     if registration is not None:
         if not registration.installed:
@@ -103,18 +146,22 @@ def _find(impl: str) -> tuple[Any, str]:
                 f"implementation {impl!r} needs the package {registration.package!r}, which is not installed; "
                 f"pip install {registration.to_install}"
             )
-        return _from_module(registration.target, impl), registration.target
-    location, attribute = _divided(impl)
+        return _from_module(registration.target, asked), registration.target
+    return _located(*_divided(impl), asked)
+
+
+def _located(location: str, attribute: str, asked: _Asked) -> tuple[Any, str]:
+    """The object at a place, or all that is there, and how it was found."""
     if location.endswith(".py"):
         if Path(location).is_file():
             import torch  # noqa: F401, PLC0415  # first, so that a numpy.py beside the adapter cannot stand in for torch's
 
             _importable_from(Path(location).resolve().parent)  # as `python adapter.py` has it
-        return _from_file(Path(location), attribute, impl), location
+        return _from_file(Path(location), attribute, asked), location
     _importable_from(Path.cwd())  # as `python -m` has it; the command pytest does not
     if attribute:
-        return _from_module(impl, impl), impl
-    return _from_package(impl), f"{impl}.vitbench_adapter"
+        return _from_module(asked.name, asked), asked.name
+    return _from_package(asked), f"{asked.name}.vitbench_adapter"
 
 
 def _divided(impl: str) -> tuple[str, str]:
@@ -131,47 +178,48 @@ def _importable_from(folder: Path) -> None:
         sys.path.insert(0, str(folder))
 
 
-def _from_module(target: str, impl: str) -> Any:
+def _from_module(target: str, asked: _Asked) -> Any:
     module_name, _, path = target.partition(":")
     if _spec(module_name) is None:
-        raise _not_found(impl, f"module {module_name!r} (not importable)")
-    found = _import(module_name, impl)
+        raise asked.not_found(f"module {module_name!r} (not importable)")
+    found = _import(module_name, asked)
     for part in path.split(".") if path else ():
-        with _importing(impl):  # a lazy module imports now
+        with _importing(asked):  # a lazy module imports now
             offered = hasattr(found, part)
         if not offered:
-            raise _not_found(impl, f"{part!r} in {module_name!r} (it has {_offers(found)})")
+            raise asked.not_found(f"{part!r} in {module_name!r} (it has {_offers(found)})")
         found = getattr(found, part)
     return found
 
 
-def _from_file(path: Path, attribute: str, impl: str) -> Any:
+def _from_file(path: Path, attribute: str, asked: _Asked) -> Any:
     if not path.is_file():
-        raise _not_found(impl, f"file {str(path)!r} (not there)")
+        raise asked.not_found(f"file {str(path)!r} (not there)")
     name = f"vitbench_candidate_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise _not_found(impl, f"file {str(path)!r} (not a Python module)")
+        raise asked.not_found(f"file {str(path)!r} (not a Python module)")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    with _importing(impl):
+    with _importing(asked):
         spec.loader.exec_module(module)
     if attribute and not hasattr(module, attribute):
-        raise _not_found(impl, f"{attribute!r} in {str(path)!r} (it has {_offers(module)})")
+        raise asked.not_found(f"{attribute!r} in {str(path)!r} (it has {_offers(module)})")
     return getattr(module, attribute) if attribute else module
 
 
-def _from_package(impl: str) -> Any:
+def _from_package(asked: _Asked) -> Any:
+    impl = asked.name
     if not all(part.isidentifier() for part in impl.split(".")) or _spec(impl) is None:
-        raise _not_found(impl, f"package {impl!r} (not importable)")
-    package = _import(impl, impl)
+        raise asked.not_found(f"package {impl!r} (not importable)")
+    package = _import(impl, asked)
     if hasattr(package, "vitbench_adapter"):
         return package.vitbench_adapter
     if _spec(f"{impl}.vitbench_adapter") is None:
-        raise _not_found(
-            impl, f"{impl}.vitbench_adapter (package {impl!r} has no such submodule or attribute; write an adapter)"
+        raise asked.not_found(
+            f"{impl}.vitbench_adapter (package {impl!r} has no such submodule or attribute; write an adapter)"
         )
-    return _import(f"{impl}.vitbench_adapter", impl)
+    return _import(f"{impl}.vitbench_adapter", asked)
 
 
 def _instance(found: Any, origin: str) -> "Adapter":
@@ -179,7 +227,7 @@ def _instance(found: Any, origin: str) -> "Adapter":
     if isinstance(found, ModuleType) and not callable(getattr(found, "build", None)):
         found = _adapter_in(found, origin)
     if isinstance(found, type):
-        with _importing(origin):
+        with _importing(_Asked("--impl", "adapter", origin)):
             found = found()
     if not callable(getattr(found, "build", None)):
         raise AdapterBroken(
@@ -225,22 +273,22 @@ def _spec(module_name: str) -> Any:
         raise AdapterBroken(f"{module_name} exits the process while it is imported") from error
 
 
-def _import(module_name: str, impl: str) -> ModuleType:
-    with _importing(impl):
+def _import(module_name: str, asked: _Asked) -> ModuleType:
+    with _importing(asked):
         return importlib.import_module(module_name)
 
 
 @contextmanager
-def _importing(impl: str) -> Iterator[None]:
+def _importing(asked: _Asked) -> Iterator[None]:
     """Turns whatever foreign code raises into one line that names the cause."""
     try:
         yield
     except VitbenchError:
         raise
     except Exception as error:
-        raise AdapterBroken(f"adapter {impl!r} fails to import: {_cause(error)}") from error
+        raise AdapterBroken(f"{asked} fails to import: {_cause(error)}") from error
     except SystemExit as error:
-        raise AdapterBroken(f"adapter {impl!r} exits the process while it is imported") from error
+        raise AdapterBroken(f"{asked} exits the process while it is imported") from error
 
 
 def _cause(error: BaseException) -> str:
@@ -257,10 +305,3 @@ def _cause(error: BaseException) -> str:
 def _offers(module: Any) -> str:
     public: Iterator[str] = (name for name in dir(module) if not name.startswith("_"))
     return ", ".join(sorted(public)[:12]) or "nothing public"
-
-
-def _not_found(impl: str, tried: str) -> AdapterNotFound:
-    return AdapterNotFound(
-        f"--impl {impl!r}: tried {tried}; registered names: {', '.join(registered())}. "
-        "Other forms: package.module:object, a package with vitbench_adapter, adapter.py[:object]"
-    )

@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Literal
 
 from vitbench.errors import HarnessError
 
@@ -65,7 +66,11 @@ AREAS = (
     "PATH",
     "STATE",
     "CONFIG",
+    "KERNEL",
 )
+
+Subject = Literal["model", "kernel"]
+"""What a requirement is asked of: a Vision Transformer, or an attention kernel alone."""
 
 _ID = re.compile(rf"VIT-({'|'.join(AREAS)})(-[A-Z0-9]+)+")
 
@@ -97,6 +102,11 @@ class Requirement:
     def area(self) -> str:
         """PATCH, TOKEN, …: the part of the model it speaks of."""
         return self.id.split("-")[1]
+
+    @property
+    def subject(self) -> Subject:
+        """What it is asked of."""
+        return "kernel" if self.area == "KERNEL" else "model"
 
 
 @dataclass(frozen=True, kw_only=True)

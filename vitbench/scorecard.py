@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from vitbench.errors import UsageError
 from vitbench.matrix import Column, Matrix, Row, chosen, columns, matrix, run_labels
-from vitbench.requirement import Level, Tally, Verdict, tally
+from vitbench.requirement import Level, Subject, Tally, Verdict, tally
 from vitbench.results import Header, RequirementRecord, Run, VerdictRecord
 from vitbench.specification import total
 from vitbench.wording import plain, plural
@@ -145,8 +145,10 @@ def _unjudged(column: Column, run: Run, table: Matrix) -> Standing:
     place = table.columns.index(column)
     records = [row.outcomes[place].record for row in table.rows]
     statuses = [(record.level, record.status) for record in records if record is not None]
+    subject: Subject = "kernel" if any(record and record.area == "KERNEL" for record in records) else "model"
     must, should, may = (
-        tally(statuses, level, max(_total(run, level), sum(its == level for its, _ in statuses))) for level in Level
+        tally(statuses, level, max(_total(run, level, subject), sum(its == level for its, _ in statuses)))
+        for level in Level
     )
     return Standing(
         column=column,
@@ -160,11 +162,11 @@ def _unjudged(column: Column, run: Run, table: Matrix) -> Standing:
     )
 
 
-def _total(run: Run, level: Level) -> int:
+def _total(run: Run, level: Level, subject: Subject) -> int:
     """How many requirements of a level there were: by another verdict of the run, else by this version's specification."""
     for record in run.verdicts:
         return {Level.MUST: record.must, Level.SHOULD: record.should, Level.MAY: record.may}[level].total
-    return total(level)
+    return total(level, subject)
 
 
 def _notes(runs: Sequence[Run], names: Sequence[str]) -> Iterator[str]:

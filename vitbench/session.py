@@ -18,19 +18,20 @@ from vitbench.candidate import Candidate
 from vitbench.check import Judgement
 from vitbench.devices import require_device
 from vitbench.errors import AdapterBroken, VitbenchError
+from vitbench.kernel import Kernel, smoke_kernel
 from vitbench.known_failures import NONE, KnownFailures, Situation, load
-from vitbench.registry import resolve
-from vitbench.requirement import Level, Status, Tally, Verdict, tally, verdict
+from vitbench.registry import resolve, resolve_kernel
+from vitbench.requirement import Level, Status, Subject, Tally, Verdict, tally, verdict
 from vitbench.results import Footer, Header, Record, RequirementRecord, ResultsWriter, VerdictRecord
 from vitbench.smoke import smoke
-from vitbench.specification import REQUIREMENTS, total
+from vitbench.specification import requirements, total
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
     """What was asked for on the command line."""
 
-    impl: str
+    impl: str  # as --impl names a model's implementation, or --kernel an attention kernel
     device: str
     preset: str
     seed: int
@@ -38,11 +39,22 @@ class Options:
     cell: str | None  # part of a larger run, which writes header and footer itself
     known_failures: Path | None = None
     update_known: bool = False  # write that file as this run has it
+    subject: Subject = "model"
 
     @property
     def key(self) -> str:
         """The cell's key where no larger run gives one."""
         return self.cell or f"conformance {self.impl}"
+
+    def load(self) -> Candidate | Kernel:
+        """What is to be judged.
+
+        Raises:
+            AdapterNotFound, AdapterBroken: it cannot be had.
+        """
+        if self.subject == "kernel":
+            return Kernel(resolve_kernel(self.impl), self.impl, self.device)
+        return Candidate(resolve(self.impl), self.device)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,15 +90,15 @@ class ConformanceSession:
         self._write: Callable[[Record], None] = lambda _record: None
 
     @cached_property
-    def candidate(self) -> Candidate:
-        """The implementation under test, loaded into the process that asks for it.
+    def candidate(self) -> Candidate | Kernel:
+        """What is under test, loaded into the process that asks for it.
 
         Raises:
             VitbenchError: the device or the implementation cannot be had.
         """
         require_device(self.options.device)
         torch.set_num_threads(1)  # models this small only lose by more, and results do not depend on the machine
-        return Candidate(resolve(self.options.impl), self.options.device)
+        return self.options.load()
 
     @cached_property
     def known(self) -> KnownFailures:
@@ -109,7 +121,7 @@ class ConformanceSession:
         self.introduction = Introduction(
             name=candidate.name,
             version=candidate.version,
-            conventions=candidate.conventions.declared(),
+            conventions={} if isinstance(candidate, Kernel) else candidate.conventions.declared(),
             environment=environment.describe(self.options.device, torch.get_num_threads()) if writes_header else None,
         )
         return self.introduction
@@ -117,7 +129,10 @@ class ConformanceSession:
     def smoke(self) -> str:
         """Why the candidate cannot be judged; empty if it can. Of the process that judges."""
         try:
-            smoke(self.candidate)
+            if isinstance(self.candidate, Kernel):
+                smoke_kernel(self.candidate)
+            else:
+                smoke(self.candidate)
         except AdapterBroken as error:
             return str(error)
         return ""
@@ -215,7 +230,7 @@ class ConformanceSession:
     def partial(self) -> bool:
         """Whether the user asked for some of the requirements only."""
         selected = [record.id for record in self.records] if self.selected is None else self.selected
-        return set(selected) != set(REQUIREMENTS)
+        return set(selected) != set(requirements(self.options.subject))
 
     def reproduce(self, requirement_id: str) -> str:
         """One command that judges a requirement again."""
@@ -223,7 +238,8 @@ class ConformanceSession:
         words = (
             ["pytest", "suites/conformance"] if in_checkout else ["pytest", "--pyargs", "vitbench.suites.conformance"]
         )
-        words += ["-k", requirement_id, "--impl", self.options.impl]
+        option = "--kernel" if self.options.subject == "kernel" else "--impl"
+        words += ["-k", requirement_id, option, self.options.impl]
         words += ["--preset", self.options.preset, "--seed", str(self.options.seed)]
         if self.options.device != "cpu":
             words += ["--device", self.options.device]
@@ -250,7 +266,10 @@ class ConformanceSession:
     def _tallies(self, known: Status = Status.KNOWN_FAILURE) -> list[Tally]:
         """MUST, SHOULD and MAY, with known failures counted as ``known`` says."""
         statuses = [(r.level, known if r.status is Status.KNOWN_FAILURE else r.status) for r in self.records]
-        return [tally(statuses, level, total(level)) for level in (Level.MUST, Level.SHOULD, Level.MAY)]
+        return [
+            tally(statuses, level, total(level, self.options.subject))
+            for level in (Level.MUST, Level.SHOULD, Level.MAY)
+        ]
 
     def _header(self) -> Record:
         return Header(

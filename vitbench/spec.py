@@ -19,7 +19,7 @@ The model is that of Dosovitskiy et al., *An Image is Worth 16x16 Words* (ICLR 2
 paper's. N is the number of patches, D the width, D_h that of one head, h the heads, L the blocks, M the MLP's width, K the
 classes, P_h × P_w a patch. MUST, SHOULD and MAY are those of RFC 2119, and say what can be left out: a MUST
 has to be offered, a SHOULD had better be, a MAY is an option. What is offered has to be right, whatever its level. There are
-{must} MUST, {should} SHOULD and {may} MAY.
+{must} MUST, {should} SHOULD and {may} MAY for a model; the {kernel} of the last section are for an attention kernel alone.
 
 **How it is judged.** Each requirement is tried on many small configurations. *Exact*: shapes, dtypes, counts, finiteness
 and bits. *Semantics*: in float64, with weights that leave no part of the model asleep, every element within 1e-10 of the
@@ -48,12 +48,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 def document() -> str:
     """The specification in Markdown."""
     counts = {level.lower(): total(level) for level in Level}
+    counts["kernel"] = sum(total(level, "kernel") for level in Level)
     return "\n".join([_HEAD.format(**counts), *_sections()]).rstrip() + "\n"
 
 
 def _sections() -> Iterator[str]:
     for area, requirements in groupby(REQUIREMENTS.values(), key=lambda requirement: requirement.area):
         yield f"## {specification.summary(area)}\n"
+        if introduction := specification.introduction(area):
+            yield f"{introduction}\n"
         yield from map(_entry, requirements)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from vitbench.assertions import margin_text
 from vitbench.requirement import Status, Verdict
 from vitbench.results import RequirementRecord, VerdictRecord
-from vitbench.specification import REQUIREMENTS
+from vitbench.specification import requirements
 
 if TYPE_CHECKING:
     import pytest
@@ -46,16 +46,16 @@ def write_summary(
 ) -> None:
     """What stands between the candidate and CONFORMS, a line each, then the verdict."""
     options, candidate = session.options, session.introduction
+    asked = len(requirements(options.subject))
     reporter.section(f"conformance of {candidate.name} {candidate.version} ({options.preset}, seed {options.seed})")
     for line in _findings(session):
         reporter.line(_cut(line, reporter))
     if session.reason:
         reporter.line(f"{Verdict.ADAPTER_BROKEN}: {session.reason}", red=True)
     elif interrupted:
-        reporter.line(f"interrupted after {len(session.records)} of {len(REQUIREMENTS)} requirements: no verdict")
+        reporter.line(f"interrupted after {len(session.records)} of {asked} requirements: no verdict")
     elif verdict is None:
-        judged, all_of_them = len(session.records), len(REQUIREMENTS)
-        reporter.line(f"{judged} of {all_of_them} requirements were judged: a selection has no verdict")
+        reporter.line(f"{len(session.records)} of {asked} requirements were judged: a selection has no verdict")
     else:
         for level, tally in (("SHOULD", verdict.should), ("MAY", verdict.may)):
             reporter.line(f"{level} {tally}")

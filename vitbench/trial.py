@@ -1,6 +1,6 @@
 """One model of a candidate with known weights, asked stage by stage beside the reference."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
 from functools import cached_property
@@ -202,7 +202,12 @@ def rounds_to_float32(trial: Trial) -> bool:
     A straight line of three images so close together that a float64 model's logits lie on a straight line too,
     up to its own rounding; rounding to float32 on the way throws them off it by orders of magnitude.
     """
-    near, middle, far = (trial.logits(trial.images * (1 + step)) for step in (0.0, _STEP, 2 * _STEP))
+    return bends(lambda step: trial.logits(trial.images * (1 + step)))
+
+
+def bends(answer: Callable[[float], Tensor]) -> bool:
+    """Whether three float64 answers to neighbouring questions lie off a straight line, by more than float64 rounds."""
+    near, middle, far = (answer(step) for step in (0.0, _STEP, 2 * _STEP))
     bend = (far - 2 * middle + near).abs().max().item()
     return near.dtype == torch.float64 and bend > _LEAST_BEND * near.abs().max().item()
 

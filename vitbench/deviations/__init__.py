@@ -9,14 +9,16 @@ from vitbench.adapters.reference import ReferenceAdapter
 from vitbench.deviations import (
     forward,
     hybrid,
+    kernel,
     paths,
     positions,
     state,
     training,
 )
 from vitbench.deviations.deviation import Deviation
+from vitbench.deviations.kernel import KernelDeviation
 
-__all__ = ["BANK", "DeviantAdapter", "Deviation"]
+__all__ = ["BANK", "KERNEL_BANK", "DeviantAdapter", "Deviation", "KernelDeviation"]
 
 BANK: dict[str, Deviation] = {
     deviation.id: deviation
@@ -30,6 +32,9 @@ BANK: dict[str, Deviation] = {
     )
     for deviation in module.DEVIATIONS
 }
+
+KERNEL_BANK: dict[str, KernelDeviation] = {deviation.id: deviation for deviation in kernel.DEVIATIONS}
+"""The same for attention kernels, which are functions and replace nothing."""
 
 
 class DeviantAdapter(ReferenceAdapter):

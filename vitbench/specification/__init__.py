@@ -1,13 +1,14 @@
-"""The specification: every requirement of a Vision Transformer, declared once as data, one module an area."""
+"""The specification: every requirement of a Vision Transformer, or of a kernel of one, declared once as data."""
 
 from vitbench.errors import HarnessError
-from vitbench.requirement import Level, Requirement
+from vitbench.requirement import Level, Requirement, Subject
 from vitbench.specification import (
     attention,
     block,
     config,
     head,
     hybrid,
+    kernel,
     mlp,
     norm,
     patch,
@@ -34,6 +35,7 @@ _AREAS = (
     path,
     state,
     config,
+    kernel,
 )
 
 
@@ -48,17 +50,31 @@ def _by_id() -> dict[str, Requirement]:
 
 
 REQUIREMENTS = _by_id()
-"""Every requirement by its id, in the order of the forward pass."""
+"""Every requirement by its id, in the order of the forward pass; those of an attention kernel come last."""
 
 
 def summary(area: str) -> str:
     """An area's name and what it is about: the first line of its module."""
+    return _documented(area)[0].rstrip(".")
+
+
+def introduction(area: str) -> str:
+    """What has to be known of an area before its requirements, where there is anything: the rest of that text."""
+    return "\n".join(_documented(area)[1:]).strip()
+
+
+def _documented(area: str) -> list[str]:
     for module in _AREAS:
         if module.DECLARED[0].area == area:
-            return (module.__doc__ or area).splitlines()[0].rstrip(".")
+            return (module.__doc__ or area).splitlines()
     raise HarnessError(f"there is no area {area!r}")
 
 
-def total(level: Level) -> int:
+def requirements(subject: Subject) -> dict[str, Requirement]:
+    """What is asked of a model, or of an attention kernel alone."""
+    return {id_: requirement for id_, requirement in REQUIREMENTS.items() if requirement.subject == subject}
+
+
+def total(level: Level, subject: Subject = "model") -> int:
     """How many requirements of a level there are: the denominator of every verdict."""
-    return sum(requirement.level == level for requirement in REQUIREMENTS.values())
+    return sum(requirement.level == level for requirement in requirements(subject).values())
