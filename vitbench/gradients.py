@@ -45,7 +45,7 @@ def backward(trial: Trial, loss: Loss) -> Tensor:
             "logits() returned no tensor with a gradient, though gradients are on and parameters ask for them; is the "
             "forward pass under no_grad(), or its result detached?"
         )
-    trial.candidate.guarded("backward", lambda: loss(logits).backward(), grad=True)  # type: ignore[no-untyped-call]
+    trial.candidate.guarded("backward", lambda: loss(logits).backward(), grad=True)
     return torch.zeros_like(images) if images.grad is None else images.grad
 
 
@@ -70,7 +70,7 @@ def reference_gradients(trial: Trial, loss: Loss) -> Gradients:
     """The reference's gradients for the same weights and images."""
     weights = {name: weight.clone().requires_grad_() for name, weight in trial.weights.items()}
     images = trial.images.clone().requires_grad_()
-    loss(vision_transformer(images, weights, trial.config, trial.conventions)).backward()  # type: ignore[no-untyped-call]
+    loss(vision_transformer(images, weights, trial.config, trial.conventions)).backward()
     missing = torch.zeros(())
     return Gradients(
         {name: missing if weight.grad is None else weight.grad for name, weight in weights.items()},

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
 import torch
 from hypothesis import strategies as st
@@ -68,7 +69,7 @@ def test_the_gradients_are_those_of_the_papers_model(impl: Candidate, case: Case
         _assert_first_token(actual, expected)
 
 
-def _assert_first_token(actual: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+def _assert_first_token(actual: Weights, expected: Weights) -> None:
     """x_class and its position have one gradient; where a model keeps their sum, one of the two is all it shows."""
     table, first = actual["position_embedding"], expected["class_token"]
     assert_semantics(
@@ -268,7 +269,7 @@ def _distance(a: Tensor, b: Tensor) -> float:
     return (a - b).abs().max().item()
 
 
-def _regularised(impl: Candidate, case: Case, **rates: float) -> Trial:
+def _regularised(impl: Candidate, case: Case, **rates: Any) -> Trial:
     """A model with dropout, or a refusal that says why there is none."""
     return impl.trial(replace(case, config=replace(impl.within_reach(case.config), **rates)), exactly=True)
 
@@ -284,8 +285,9 @@ def _with_dropout(impl: Candidate, case: Case, rate: float) -> Trial:
 def _with_every_rate(impl: Candidate, case: Case) -> Case:
     """The case with every kind of dropout that the candidate has."""
     config = impl.within_reach(case.config)
-    for kind in ("dropout", "attention_dropout", "drop_path"):
-        dropping = replace(config, **{kind: 0.3})
+    rates: list[dict[str, Any]] = [{"dropout": 0.3}, {"attention_dropout": 0.3}, {"drop_path": 0.3}]
+    for rate in rates:
+        dropping = replace(config, **rate)
         with suppress(NotSupported):
             impl.build(dropping)
             config = dropping

@@ -10,12 +10,12 @@ from torch import Tensor
 from vitbench.deviations.deviation import Deviation
 from vitbench.reference import vit
 from vitbench.reference.config import Conventions, ViTConfig
-from vitbench.reference.parameters import Weights, within
+from vitbench.reference.parameters import Weights, initial_weights, within
 
 _dropout, _drop_path, _embed, _mlp = vit.dropout, vit.drop_path, vit.embed, vit.mlp
 _attention_weights, _patches, _patch_tokens = vit.attention_weights, vit.patches, vit.patch_tokens
 _forward, _msa = vit.ViT.forward, vit.multi_head_self_attention
-_init, _initial = vit.ViT.__init__, vit.initial_weights
+_init = vit.ViT.__init__
 
 
 _ATTENTION_AXES = 4  # (B, h, N+1, N+1); everything else that is dropped has three
@@ -33,7 +33,7 @@ def _dropping(masked: Callable[[Tensor, float], Tensor]) -> Callable[..., Tensor
 
 def _frozen_positions(self: vit.ViT, *arguments: Any, **options: Any) -> None:
     _init(self, *arguments, **options)
-    self.get_parameter("position_embedding").requires_grad_(requires_grad=False)
+    self.get_parameter("position_embedding").requires_grad_(False)
 
 
 def _stale_after_evaluation(self: vit.ViT, images: Tensor, *tap: vit.Tap) -> Tensor:
@@ -94,7 +94,7 @@ def _with_schedule(rate: Callable[[ViTConfig, int], float]) -> dict[str, Any]:
 
 
 def _zero_matrices(*arguments: Any) -> dict[str, Tensor]:
-    weights = _initial(*arguments)
+    weights = initial_weights(*arguments)
     return {n: torch.zeros_like(w) if n.endswith("weight") and w.dim() > 1 else w for n, w in weights.items()}
 
 
