@@ -32,6 +32,7 @@ SOURCE_GRIDS = ((2, 3), (3, 3), (4, 2), (1, 5), (4, 4), (7, 5), (6, 1), (14, 14)
 RECTANGULAR_GRIDS = ((2, 3), (4, 2), (1, 5), (7, 5), (6, 1))
 TARGET_GRIDS = ((3, 5), (4, 4), (2, 2), (5, 3), (1, 7), (6, 8), (3, 2), (7, 1))
 LARGE_SIDES = (1, 7, 13, 24, 37, 61)  # new sides at which a size computed by a float factor comes out one short
+RAMP_SIDES = ((3, 9), (5, 15), (14, 7), (12, 27), (15, 35))  # every kernel keeps a ramp at three places or more
 EQUAL_COUNT_GRIDS = (
     ((2, 8), (4, 4)),
     ((4, 4), (2, 8)),

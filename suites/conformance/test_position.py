@@ -4,12 +4,31 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
+from hypothesis import strategies as st
 from torch import Tensor
 
-from vitbench.assertions import assert_consistent, assert_holds, assert_same_bits, assert_semantics, assert_tensor
+from vitbench.assertions import (
+    accept,
+    assert_consistent,
+    assert_holds,
+    assert_same_bits,
+    assert_semantics,
+    assert_tensor,
+)
 from vitbench.candidate import Candidate
-from vitbench.cases import LARGE_SIDES, RECTANGULAR_GRIDS, Case, ResizeCase, equal_count_cases, resize_cases, vit_cases
-from vitbench.check import given, requirement
+from vitbench.cases import (
+    LARGE_SIDES,
+    RAMP_SIDES,
+    RECTANGULAR_GRIDS,
+    Case,
+    ResizeCase,
+    equal_count_cases,
+    random_images,
+    resize_cases,
+    vit_cases,
+)
+from vitbench.check import FEW, given, requirement
+from vitbench.errors import NotSupported
 from vitbench.evidence import current_evidence
 from vitbench.probes import float32_resize_error, off_grid, on_grid, position_table
 from vitbench.reference.positions import resize_position_embedding
@@ -81,6 +100,49 @@ def test_an_equal_number_of_patches_is_no_reason_to_keep_the_table(impl: Candida
     _assert_resized_as_declared(impl, case)
 
 
+@requirement("VIT-POS-SWEEP")
+@given(case=resize_cases(), examples={"quick": 2, "standard": 10, "full": 50})  # of 64 sizes each
+def test_every_size_is_reached(impl: Candidate, case: ResizeCase) -> None:
+    reached = _reached(impl, case)
+    for side in range(1, 65):
+        new_grid = (side, 65 - side) if impl.resizes_rectangles else (side, side)
+        _assert_resized_as_declared(impl, replace(reached, new_grid=new_grid))
+
+
+@requirement("VIT-POS-ORIENTATION")
+@given(case=resize_cases())
+def test_rows_stay_rows_and_columns_columns(impl: Candidate, case: ResizeCase) -> None:
+    case = _reached(impl, case)
+    for axis in (0, 1):
+        if 1 in (case.grid[axis], case.new_grid[axis]):
+            accept("a single row or column has no direction")
+            continue
+        resized, error = _resized_ramp(impl, case, axis)
+        along = resized.movedim(axis, 0)  # (new side, the other new side, D)
+        what = "positions that differ along one axis alone, along the other one after resizing"
+        assert_consistent(along, along[:, :1].expand_as(along), what, float32_error=error, witness=resized)
+        rise = (along[-1] - along[0]).min().item()
+        assert_holds(rise > 0, f"positions that rise along axis {axis} rise by {rise:.3g} after resizing")
+
+
+@requirement("VIT-POS-RAMP")
+@given(sides=st.sampled_from(RAMP_SIDES), width=st.sampled_from((3, 8)), examples=FEW)
+def test_a_ramp_stays_a_ramp(impl: Candidate, sides: tuple[int, int], width: int) -> None:
+    case = ResizeCase((sides[0], sides[0]), (sides[1], sides[1]), width, seed=0)
+    corners = impl.conventions.position_resize.endswith("corners")
+    last = sides[0] - 1
+    for axis in (0, 1):
+        resized, error = _resized_ramp(impl, case, axis)
+        step = last / (sides[1] - 1) if corners else sides[0] / sides[1]
+        start = 0.0 if corners else (step - 1) / 2
+        ideal = _HIGHEST * (start + step * torch.arange(sides[1], dtype=torch.float64)) / last  # (new side)
+        rises = _kept_by_the_reference(impl, case, axis, ideal)  # the declared kernel bends at the border, or between
+        found = resized.movedim(axis, 0)[rises]  # (new rows that lie on the ramp, the other new side, D)
+        expected = ideal[rises][:, None, None].expand(found.shape)
+        what = "resized ramp, where the declared kernel keeps it straight"
+        assert_semantics(found, expected, what, float32_error=error, witness=resized)
+
+
 @requirement("VIT-POS-MIRROR")
 @given(case=resize_cases(smallest_side=2))  # with aligned corners, a single row or column is the first corner's
 def test_resizing_commutes_with_mirroring(impl: Candidate, case: ResizeCase) -> None:
@@ -109,6 +171,27 @@ def test_a_half_precision_table_is_resized_too(impl: Candidate, case: ResizeCase
     _assert_dtype_kept(impl, case, (torch.bfloat16, torch.float16))
 
 
+@requirement("VIT-POS-GRADIENT")
+@given(case=resize_cases())
+def test_the_gradient_of_a_resized_table_reaches_the_table(impl: Candidate, case: ResizeCase) -> None:
+    case = _reached(impl, case)
+    table, kind = _table(impl, case), impl.conventions.position_resize
+
+    def by_candidate(leaf: Tensor) -> Tensor:
+        resized = impl.adapter.resize_position_embedding(leaf, case.grid, case.new_grid)
+        if not isinstance(resized, Tensor) or not resized.requires_grad:
+            raise NotSupported("resize_position_embedding() returns no tensor with a gradient")
+        return resized
+
+    def by_reference(leaf: Tensor) -> Tensor:
+        return resize_position_embedding(leaf, case.grid, case.new_grid, kind, class_row=_class_row(impl))
+
+    found = impl.guarded("resize_position_embedding", lambda: _gradient(by_candidate, table, case.seed), grad=True)
+    expected = _gradient(by_reference, table, case.seed)
+    error = (_gradient(by_reference, table.float(), case.seed).double() - expected).abs().max().item()
+    _assert_resized(impl, found, expected, "gradient of the table", error)
+
+
 @requirement("VIT-POS-MODEL")
 @given(case=vit_cases(grids=((2, 3), (3, 2), (2, 2), (3, 3))))
 def test_a_model_runs_at_another_resolution(impl: Candidate, case: Case) -> None:
@@ -133,6 +216,45 @@ def test_a_model_runs_at_another_resolution(impl: Candidate, case: Case) -> None
     what = f"logits at {larger.image_size[0]}×{larger.image_size[1]}, against a model built for that size"
     assert_consistent(resized.logits(), built.logits(resized.images), what)
     assert_same_bits(trial.logits(), before, "logits of the model that was to stay as it was")
+
+
+_HIGHEST = 0.7390851332151607  # of a ramp: a number that float32 does not hold
+_ROUNDING = 1e-12
+
+
+def _gradient(resize: Callable[[Tensor], Tensor], table: Tensor, seed: int) -> Tensor:
+    """How a fixed weighting of the resized table changes with the table. Shapes: (1, N+1, D) -> (1, N+1, D)."""
+    leaf = table.clone().requires_grad_()
+    with torch.enable_grad():
+        resized = resize(leaf)
+        (gradient,) = torch.autograd.grad(resized, leaf, random_images(resized.shape, seed + 1, resized.dtype))
+    return gradient
+
+
+def _ramp(impl: Candidate, case: ResizeCase, axis: int) -> Tensor:
+    """Positions that rise evenly from 0 along one axis and are zero for the class token. -> (1, N+1, D)."""
+    sides = (*case.grid, 1)
+    rising = torch.linspace(0, _HIGHEST, sides[axis], dtype=torch.float64).unflatten(
+        0, [-1 if i == axis else 1 for i in range(3)]
+    )
+    table = torch.zeros_like(_table(impl, case))
+    return off_grid(rising.expand(*case.grid, case.width), table, class_row=_class_row(impl))
+
+
+def _resized_ramp(impl: Candidate, case: ResizeCase, axis: int) -> tuple[Tensor, float]:
+    """The ramp as the candidate resizes it, on its new grid, and what float32 costs. -> (rows, columns, D), error."""
+    ramp = _ramp(impl, case, axis)
+    resized = impl.resize(ramp, case.grid, case.new_grid)
+    error = _float32_error(impl, ramp, case) + torch.finfo(torch.float32).eps
+    return on_grid(resized, case.new_grid, class_row=_class_row(impl)), error
+
+
+def _kept_by_the_reference(impl: Candidate, case: ResizeCase, axis: int, ideal: Tensor) -> Tensor:
+    """Where along the axis the declared kernel keeps a ramp exactly straight. -> (new side) of bool."""
+    kind, ramp = impl.conventions.position_resize, _ramp(impl, case, axis)
+    resized = resize_position_embedding(ramp, case.grid, case.new_grid, kind, class_row=_class_row(impl))
+    along = on_grid(resized, case.new_grid, class_row=_class_row(impl)).movedim(axis, 0)[:, 0, 0]
+    return (along - ideal).abs() < _ROUNDING
 
 
 def _reached(impl: Candidate, case: ResizeCase) -> ResizeCase:

@@ -41,6 +41,24 @@ def _one_axis_bicubic(image: Tensor, new_grid: tuple[int, int], kind: PositionRe
     return _resize_grid(tall, new_grid, "bicubic_corners")
 
 
+def _by_float_factor(image: Tensor, new_grid: tuple[int, int], kind: PositionResize) -> Tensor:
+    factors = torch.tensor(new_grid).float() / torch.tensor(image.shape[2:])
+    rows, columns = (int(old * factor) for old, factor in zip(image.shape[2:], factors.tolist(), strict=True))
+    return _resize_grid(image, (rows, columns), kind)
+
+
+def _nearest(image: Tensor, new_grid: tuple[int, int], kind: PositionResize) -> Tensor:
+    return torch.nn.functional.interpolate(image, size=new_grid, mode="nearest-exact")
+
+
+def _half_detached(image: Tensor, new_grid: tuple[int, int], kind: PositionResize) -> Tensor:
+    return _resize_grid(0.5 * (image + image.detach()), new_grid, kind)
+
+
+def _nearest_when_large(image: Tensor, new_grid: tuple[int, int], kind: PositionResize) -> Tensor:
+    return (_nearest if max(new_grid) > 32 else _resize_grid)(image, new_grid, kind)  # noqa: PLR2004
+
+
 def _drifting(image: Tensor, new_grid: tuple[int, int], kind: PositionResize) -> Tensor:
     ramp = torch.linspace(0, 0.1, new_grid[1], dtype=image.dtype)
     resized = _resize_grid(image, new_grid, kind)
@@ -136,6 +154,36 @@ DEVIATIONS = (
         summary="positions off by more and more from left to right",
         replaces={"positions.resize_grid": _drifting},
         breaks="VIT-POS-MIRROR",
+    ),
+    Deviation(
+        id="resize-by-float-factor",
+        summary="new sizes computed by a float32 factor, and one short now and then",
+        replaces={"positions.resize_grid": _by_float_factor},
+        breaks="VIT-POS-SWEEP",
+    ),
+    Deviation(
+        id="resize-nearest-when-large",
+        summary="the nearest position above 32 patches a side",
+        replaces={"positions.resize_grid": _nearest_when_large},
+        breaks="VIT-POS-SWEEP",
+    ),
+    Deviation(
+        id="resize-nearest",
+        summary="the nearest position instead of an interpolated one",
+        replaces={"positions.resize_grid": _nearest},
+        breaks="VIT-POS-RAMP",
+    ),
+    Deviation(
+        id="resize-turned-around",
+        summary="positions turned by half a circle",
+        replaces={"positions.resize_grid": lambda image, *rest: _resize_grid(image, *rest).flip(2, 3)},
+        breaks="VIT-POS-ORIENTATION",
+    ),
+    Deviation(
+        id="resize-half-detached",
+        summary="half of the gradient lost on its way into the table",
+        replaces={"positions.resize_grid": _half_detached},
+        breaks="VIT-POS-GRADIENT",
     ),
     Deviation(
         id="resize-float32",
