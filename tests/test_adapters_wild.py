@@ -72,7 +72,7 @@ REFUSED = {
     "vision_transformer_pytorch": {
         "mean_pool": "class token only; no mean pooling",
         "mlp_head": "linear head only; no pre-training MLP head",
-        "hybrid_stem": "hybrid stem: the weights of its ResNet have no canonical names",
+        "hybrid_stem": "hybrids of one cell a patch only; its projection sees no more",
         "drop_path": "no drop path",
     },
 }

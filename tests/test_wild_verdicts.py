@@ -34,10 +34,20 @@ RESIZES_SQUARES = {*SQUARES_ONLY, "VIT-POS-HALF", "VIT-POS-MODEL"}
 # what failed, of any level, and which MUSTs are not offered; each of these packages DOES NOT CONFORM
 EXPECTED: dict[str, tuple[set[str], set[str]]] = {
     "open_clip": (CROPS | RESIZES_SQUARES, set()),
-    "labml_nn": (CROPS, RESIZE),
-    "vformer": ({"VIT-CONFIG-IMAGE-SIZE", "VIT-HEAD-MEAN"}, RESIZE),
-    "pytorch_pretrained_vit": (CROPS | RESIZES_SQUARES | {"VIT-HEAD-HIDDEN"}, set()),
-    "vision_transformer_pytorch": (CROPS, RESIZE),
+    "labml_nn": (CROPS | {"VIT-TRAIN-DROPOUT-TOKENS"}, RESIZE),
+    "vformer": ({"VIT-CONFIG-IMAGE-SIZE", "VIT-HEAD-MEAN", "VIT-TRAIN-DROPOUT-BRANCHES"}, RESIZE),
+    "pytorch_pretrained_vit": (
+        {
+            *CROPS,
+            *RESIZES_SQUARES,
+            "VIT-HEAD-HIDDEN",
+            "VIT-TRAIN-DROPOUT-ATTENTION",
+            "VIT-TRAIN-DROPOUT-HIDDEN",
+            "VIT-TRAIN-DROPOUT-TOKENS",
+        },
+        set(),
+    ),
+    "vision_transformer_pytorch": (CROPS | {"VIT-TRAIN-DROPOUT-ATTENTION"}, RESIZE),
 }
 
 
@@ -275,6 +285,19 @@ def test_vision_transformer_pytorch_crops_an_indivisible_image() -> None:
 def test_vision_transformer_pytorch_takes_a_wide_image_for_a_tall_one() -> None:
     model = transformer_pytorch(image_size=(32, 16)).eval()
     assert blind_to_shape(model, model.transformer.pos_embedding.pos_embedding[0])
+
+
+@needs("vision_transformer_pytorch")
+def test_vision_transformer_pytorchs_hybrid_takes_three_channels_only() -> None:
+    from functools import partial
+
+    from vision_transformer_pytorch import VisionTransformer
+    from vision_transformer_pytorch.resnet import ResNetV2
+
+    small = {"emb_dim": 16, "num_heads": 2, "num_layers": 1, "resnet": partial(ResNetV2, (1, 1, 1), 0.5)}
+    assert hasattr(VisionTransformer.from_name("R50+ViT-B_16", **small), "resnet")
+    with pytest.raises(TypeError):
+        VisionTransformer.from_name("R50+ViT-B_16", in_channels=1, **small)
 
 
 @needs("vision_transformer_pytorch")

@@ -1,5 +1,6 @@
 """vision-transformer-pytorch's VisionTransformer behind the contract."""
 
+from functools import partial
 from importlib import metadata
 from typing import Any
 
@@ -7,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from vision_transformer_pytorch import VisionTransformer
+from vision_transformer_pytorch.resnet import ResNetV2
 
 from vitbench.adapter import Conventions, ViTConfig
 from vitbench.adapters.mapping import MappedAdapter, module_views, require
@@ -17,19 +19,26 @@ in practice, and what it keeps is larger by a millionth of a millionth."""
 
 
 class VisionTransformerPytorchAdapter(MappedAdapter):
-    """``vision_transformer_pytorch.VisionTransformer.from_name``, with every size of the named model replaced."""
+    """``vision_transformer_pytorch.VisionTransformer.from_name``, with every size of the named model replaced.
+
+    A hybrid has the package's ResNet in miniature: one unit a stage, half the width, H/16 x W/16 cells of 512 channels.
+    """
 
     name = "vision_transformer_pytorch"
     version = metadata.version("vision-transformer-pytorch")
     conventions = Conventions(layer_norm_eps=1e-5, head_init="random")
 
     def build(self, config: ViTConfig) -> Any:
-        require(config.stem == "patch", "hybrid stem: the weights of its ResNet have no canonical names")
+        hybrid = config.stem == "hybrid"
+        require(
+            not hybrid or config.patch_size == (1, 1), "hybrids of one cell a patch only; its projection sees no more"
+        )
+        require(not hybrid or config.channels == 3, "hybrids of three channels only; with others its ResNet raises")  # noqa: PLR2004
         require(config.head == "linear", "linear head only; no pre-training MLP head")
         require(config.pool == "class_token", "class token only; no mean pooling")
         require(config.drop_path == 0, "no drop path")
         return VisionTransformer.from_name(
-            "ViT-B_16",
+            "R50+ViT-B_16" if hybrid else "ViT-B_16",
             in_channels=config.channels,
             image_size=config.image_size,
             patch_size=config.patch_size,
@@ -40,6 +49,7 @@ class VisionTransformerPytorchAdapter(MappedAdapter):
             num_classes=config.num_classes,
             attn_dropout_rate=config.attention_dropout,
             dropout_rate=config.dropout or _NEXT_TO_NO_DROPOUT,
+            resnet=partial(ResNetV2, block_units=(1, 1, 1), width_factor=0.5) if hybrid else None,
         )
 
     def views(self, model: Any) -> dict[str, Tensor]:
@@ -58,6 +68,10 @@ class VisionTransformerPytorchAdapter(MappedAdapter):
             }
             views |= module_views(modules, f"blocks.{i}.") | _attention_views(layer.attn, f"blocks.{i}.attention.")
         return views
+
+    def feature_map(self, model: Any, images: Tensor) -> Tensor:
+        require(hasattr(model, "resnet"), "patches of pixels: there is no feature map")
+        return self.outputs_of([model.resnet], model, images)[0]
 
     def patch_tokens(self, model: Any, images: Tensor) -> Tensor:
         # No module flattens the convolution's output into tokens.
