@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import torch
 from checks import judged
-from kernels import eager, in_numpy, sdpa_by, upcast
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812  # its usual name
 from torch.nn.attention import SDPBackend
 
+from vitbench.benign.kernels import eager, in_numpy, sdpa_by, upcast
 from vitbench.errors import AdapterBroken, AdapterNotFound, NotSupported, RequirementFailed
 from vitbench.kernel import Kernel, smoke_kernel
 from vitbench.kernel_cases import EXTREMES, LAYOUTS, KernelCase

@@ -141,14 +141,14 @@ def test_vitbench_run_is_the_module(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize("arguments", [["--help"], ["-h"], ["help"]])
 def test_vitbench_alone_lists_its_verbs(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert vitbench_main(arguments) == 0
-    assert "  run      judge and measure" in capsys.readouterr().out
+    assert "  run       judge and measure" in capsys.readouterr().out
 
 
 def test_an_unknown_verb_lists_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
     assert vitbench_main(["race"]) == 2
     assert (
         capsys.readouterr().err
-        == "vitbench: no verb 'race'; there are run, report, compare, spec (vitbench help explains them)\n"
+        == "vitbench: no verb 'race'; there are run, report, compare, spec, calibrate (vitbench help explains them)\n"
     )
 
 

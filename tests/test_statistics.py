@@ -5,7 +5,7 @@ from random import Random
 
 import pytest
 
-from vitbench.statistics import Interval, binomial_p_value, binomial_probability, median, median_interval
+from vitbench.statistics import Interval, binomial_p_value, binomial_probability, median, median_interval, upper_rate
 
 
 @pytest.mark.parametrize(
@@ -83,3 +83,16 @@ def test_the_binomial_test_cries_wolf_no_more_often_than_it_says() -> None:
     for level in (0.05, 0.01, 1e-4, 1e-9):
         rejected = [k for k in range(201) if binomial_p_value(k, 200, 0.3) < level]
         assert 0 < sum(binomial_probability(k, 200, 0.3) for k in rejected) <= level
+
+
+def test_no_event_in_n_trials_bounds_the_rate_by_the_rule_of_three() -> None:
+    assert upper_rate(0, 300) == pytest.approx(3 / 300, rel=0.01)
+    assert upper_rate(0, 10) == pytest.approx(1 - 0.05**0.1)
+
+
+def test_the_bound_of_a_rate_is_that_of_clopper_and_pearson() -> None:
+    assert upper_rate(1, 10) == pytest.approx(
+        0.394163, abs=1e-6
+    )  # tables: one-sided 95 %, the 90 % interval's upper end
+    assert upper_rate(2, 20) == pytest.approx(0.282619, abs=1e-6)
+    assert upper_rate(5, 5) == 1.0

@@ -11,6 +11,7 @@ VERBS = {
     "report": "write a report of runs made before",
     "compare": "put implementations side by side, requirement by requirement; JUnit XML, a badge",
     "spec": "print the specification that implementations are judged by",
+    "calibrate": "prove that the checks can tell: mutants killed, nothing benign accused",
 }
 _HELP = ("-h", "--help", "help")
 
@@ -34,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def help_text() -> str:
     """What each verb does."""
-    verbs = "\n".join(f"  {verb:<8} {purpose}" for verb, purpose in VERBS.items())
+    verbs = "\n".join(f"  {verb:<9} {purpose}" for verb, purpose in VERBS.items())
     return f"""usage: vitbench VERB [options]
 
 The conformance and benchmark lab for Vision Transformers.

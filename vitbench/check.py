@@ -1,10 +1,15 @@
 """From a test function to a requirement's verdict, whoever runs it: pytest, or the calibration in one process."""
 
+import importlib
+import math
+import pkgutil
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import wraps
+from types import ModuleType
 from typing import Any, TypeVar
+from zlib import crc32
 
 import hypothesis
 import torch
@@ -12,7 +17,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.errors import Flaky
 from hypothesis.strategies import SearchStrategy
 
-from vitbench.candidate import Candidate
+from vitbench.candidate import ForeignCode
 from vitbench.errors import HarnessError, NotSupported, RequirementFailed
 from vitbench.evidence import Evidence, collecting, current_evidence
 from vitbench.requirement import Requirement, Status
@@ -80,11 +85,13 @@ def requirement(requirement_id: str) -> Callable[[Check], Check]:
     return declare
 
 
-def _drawn(body: Check, declared: Requirement, preset: str) -> Check:
+def _drawn(body: Check, declared: Requirement, preset: str, change: Callable[[Any], Any] | None = None) -> Check:
     strategies = {
         name: drawn[preset] if isinstance(drawn, Mapping) else drawn
         for name, drawn in getattr(body, "strategies", {}).items()
     }
+    if change is not None:
+        strategies = {name: drawn.map(change) for name, drawn in strategies.items()}
     check: Any = hypothesis.given(**strategies)(body) if strategies else body
     check.requirement, check.body, check.strategies = declared, body, strategies
     return check
@@ -102,26 +109,66 @@ def is_slow(check: Callable[..., None], preset: str) -> bool:
     return most[preset] < FEW[preset]
 
 
-def configured(check: Callable[..., None], preset: str, seed: int) -> Callable[..., None]:
+def collect(suite: ModuleType) -> dict[str, Callable[..., None]]:
+    """Every check of a package's modules by the id of its requirement, in the order of the specification.
+
+    Raises:
+        HarnessError: a requirement with two checks.
+    """
+    found: dict[str, Callable[..., None]] = {}
+    for module_info in pkgutil.iter_modules(suite.__path__):
+        module = importlib.import_module(f"{suite.__name__}.{module_info.name}")
+        for name, function in vars(module).items():
+            declared = requirement_of(function)
+            if not name.startswith("test_") or declared is None:
+                continue
+            if declared.id in found:
+                raise HarnessError(f"{declared.id} has two checks; a requirement has one")
+            found[declared.id] = function
+    return {id_: found[id_] for id_ in REQUIREMENTS if id_ in found}
+
+
+def configured(check: Callable[..., None], preset: str, seed: int, *, shrink: bool = True) -> Callable[..., None]:
     """The check with a preset's number of examples, drawn from a seed; the same arguments draw the same examples."""
     parts: Any = check
+    phases = (Phase.explicit, Phase.generate, Phase.shrink) if shrink else (Phase.generate,)
     fresh = _drawn(parts.body, parts.requirement, preset)
-    if not parts.strategies:
-        return fresh
+    return _bounded(fresh, parts.body.most_examples[preset], seed, phases) if parts.strategies else fresh
+
+
+def sampled(check: Callable[..., None], seeds: int, seed: int) -> Callable[..., None]:
+    """The check on examples that each have a seed of weights and images of their own, stopping at the first failure.
+
+    A check that a preset tries on fewer examples than others, for what each costs, gets as many fewer here.
+    """
+    parts: Any = check
+    fresh = _drawn(parts.body, parts.requirement, "quick", change=_reseeded)
+    share = min(parts.body.most_examples["quick"] / EXAMPLES["quick"], 1) if parts.strategies else 1
+    return _bounded(fresh, math.ceil(seeds * share), seed, (Phase.generate,)) if parts.strategies else fresh
+
+
+def _reseeded(example: Any) -> Any:
+    """An example with a seed made of all that was drawn: hypothesis likes to draw a number again."""
+    if not hasattr(example, "seed"):
+        return example
+    return replace(example, seed=crc32(repr(example).encode()))
+
+
+def _bounded(check: Any, examples: int, seed: int, phases: Sequence[Phase]) -> Any:
     chosen = settings(
-        max_examples=parts.body.most_examples[preset],
+        max_examples=examples,
         deadline=None,
         database=None,
-        phases=(Phase.explicit, Phase.generate, Phase.shrink),
+        phases=phases,
         report_multiple_bugs=False,
         suppress_health_check=list(HealthCheck),
         print_blob=False,
     )
-    return hypothesis.seed(seed)(chosen(fresh))
+    return hypothesis.seed(seed)(chosen(check))
 
 
 def judge(
-    check: Callable[..., None], candidate: Candidate, clock: Callable[[], float] = time.perf_counter
+    check: Callable[..., None], candidate: ForeignCode, clock: Callable[[], float] = time.perf_counter
 ) -> Judgement:
     """Run a configured check for a candidate, and say how it went."""
     declared = requirement_of(check)

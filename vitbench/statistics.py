@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 from statistics import median
 
-__all__ = ["Interval", "binomial_p_value", "binomial_probability", "median", "median_interval"]
+__all__ = ["Interval", "binomial_p_value", "binomial_probability", "median", "median_interval", "upper_rate"]
 
 
 @dataclass(frozen=True)
@@ -60,3 +60,23 @@ def binomial_probability(k: int, n: int, rate: float) -> float:
     """P(Bin(n, rate) = k), by logarithms so that large n does not overflow."""
     ways = math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
     return math.exp(ways + k * math.log(rate) + (n - k) * math.log1p(-rate))
+
+
+def upper_rate(events: int, trials: int, confidence: float = 0.95) -> float:
+    """The largest rate at which so few events are no surprise: the one-sided bound of Clopper and Pearson (1934).
+
+    With no event at all it is near 3 / trials at 95 %, the rule of three.
+    """
+    if events >= trials:
+        return 1.0
+    if events == 0:
+        return -math.expm1(math.log1p(-confidence) / trials)
+    low, high = events / trials, 1.0
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        at_most = sum(binomial_probability(k, trials, middle) for k in range(events + 1))
+        low, high = (middle, high) if at_most > 1 - confidence else (low, middle)
+    return high
+
+
+_HALVINGS = 50  # of an interval that is at most 1, down to float64's own steps

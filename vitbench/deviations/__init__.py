@@ -7,23 +7,37 @@ from typing import Any
 
 from vitbench.adapters.reference import ReferenceAdapter
 from vitbench.deviations import (
+    equivalent,
     forward,
     hybrid,
     kernel,
     paths,
     positions,
     state,
+    steps,
     training,
+    weights,
 )
-from vitbench.deviations.deviation import Deviation
+from vitbench.deviations.deviation import Deviation, Equivalent, Rewriting
 from vitbench.deviations.kernel import KernelDeviation
 
-__all__ = ["BANK", "KERNEL_BANK", "DeviantAdapter", "Deviation", "KernelDeviation"]
+__all__ = [
+    "BANK",
+    "EQUIVALENTS",
+    "KERNEL_BANK",
+    "DeviantAdapter",
+    "Deviation",
+    "Equivalent",
+    "KernelDeviation",
+    "Rewriting",
+]
 
 BANK: dict[str, Deviation] = {
     deviation.id: deviation
     for module in (
         forward,
+        weights,
+        steps,
         positions,
         hybrid,
         training,
@@ -36,11 +50,14 @@ BANK: dict[str, Deviation] = {
 KERNEL_BANK: dict[str, KernelDeviation] = {deviation.id: deviation for deviation in kernel.DEVIATIONS}
 """The same for attention kernels, which are functions and replace nothing."""
 
+EQUIVALENTS: dict[str, Equivalent] = {mutant.id: mutant for mutant in equivalent.EQUIVALENTS}
+"""Mutants that are the paper's model all the same; with them the bank's kill rate is honest."""
+
 
 class DeviantAdapter(ReferenceAdapter):
-    """The reference with a deviation, as a candidate: the deviation holds only while the candidate is called."""
+    """The reference rewritten, as a candidate: what is replaced is so only while the candidate is called."""
 
-    def __init__(self, deviation: Deviation) -> None:
+    def __init__(self, deviation: Rewriting) -> None:
         super().__init__()
         self.name = f"reference with {deviation.id}"
         self._deviation = deviation

@@ -9,18 +9,16 @@ from unittest import mock
 
 
 @dataclass(frozen=True, kw_only=True)
-class Deviation:
-    """The paper's Vision Transformer with one thing wrong."""
+class Rewriting:
+    """The reference with some of its functions replaced from outside."""
 
     id: str
     summary: str  # completes "equals the paper's ViT with …"
-    replaces: Mapping[str, Any]  # "vit.attention_scale" -> the wrong function; "adapter." is the reference's
-    breaks: str  # the requirement that is about this; others may fail too
-    known_from: str = ""  # who had it
+    replaces: Mapping[str, Any]  # "vit.attention_scale" -> another function; "adapter." is the reference's
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """The reference deviates within this context."""
+        """The reference is rewritten within this context."""
         patches = []
         for target, replacement in self.replaces.items():
             module_name, _, attribute = target.partition(".")
@@ -37,3 +35,18 @@ class Deviation:
         finally:
             for patch in reversed(patches):
                 patch.stop()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deviation(Rewriting):
+    """The paper's Vision Transformer with one thing wrong."""
+
+    breaks: str  # the requirement that is about this; others may fail too
+    known_from: str = ""  # who had it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Equivalent(Rewriting):
+    """What looks like a deviation and cannot be seen from outside; no check may fail it."""
+
+    proof: str  # why no weights and no images tell it from the paper's model

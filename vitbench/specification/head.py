@@ -28,8 +28,9 @@ DECLARED = (
     Requirement(
         id="VIT-HEAD-MEAN",
         level=Level.MAY,
-        statement="A model may pool by the mean of the patch tokens, without the class token.",
-        rationale="A common variant (big_vision); counting the class token in is a known slip (vit-pytorch #226).",
+        statement="A model may pool by the mean of the patch tokens behind the final LayerNorm, without the class token.",
+        rationale="A common variant (big_vision). Counting the class token in (vit-pytorch #226) and taking the norm of the "
+        "mean for the mean of the norms (vit-pytorch #274) are known slips.",
         source="Appendix D.3",
     ),
     Requirement(

@@ -13,6 +13,8 @@ Attention = Callable[[Tensor, Tensor, Tensor], Any]
 
 
 def sdpa_by(backend: SDPBackend) -> Attention:
+    """torch's own, by one of its backends."""
+
     def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         with sdpa_kernel([backend, SDPBackend.MATH]):  # the second where the first has no kernel for these sizes
             return F.scaled_dot_product_attention(query, key, value)
@@ -37,6 +39,7 @@ def upcast(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 
 
 def einsum(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Both products by einsum."""
     logits = torch.einsum("bhid,bhjd->bhij", query, key) / query.shape[-1] ** 0.5
     return torch.einsum("bhij,bhjd->bhid", logits.softmax(dim=-1), value)
 
@@ -50,6 +53,7 @@ def baddbmm(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 
 
 def chunked_queries(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """48 queries at a time."""
     return torch.cat([eager(chunk, key, value) for chunk in query.split(48, dim=2)], dim=2)
 
 
@@ -93,6 +97,7 @@ def online_rounded(query: Tensor, key: Tensor, value: Tensor, block: int = 64) -
 
 
 def log_sum_exp(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """The softmax as exp(s - log sum exp s)."""
     logits = query @ key.mT / query.shape[-1] ** 0.5
     return torch.exp(logits - torch.logsumexp(logits, dim=-1, keepdim=True)) @ value
 
@@ -125,6 +130,7 @@ class _Flash(torch.autograd.Function):
 
 
 def flash_by_hand(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """The pair of passes above."""
     return _Flash.apply(query, key, value)  # type: ignore[no-untyped-call]
 
 

@@ -1,0 +1,161 @@
+"""The benign pool: candidates that are right in every way a Vision Transformer can be, to prove that nothing accuses them.
+
+The reference rewritten with equal functions, a model as packages write it in many layouts, models that are no torch
+modules, the reference under every package's conventions, and the real packages with the failures that were looked up.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from vitbench.adapter import Conventions
+from vitbench.adapters.reference import ReferenceAdapter
+from vitbench.benign import kernels
+from vitbench.benign.adapters import (
+    ChannelsLastAdapter,
+    CompiledAdapter,
+    LazyAdapter,
+    ReversedHeadsAdapter,
+    StyledAdapter,
+    VmapAdapter,
+)
+from vitbench.benign.arrays import NumpyAdapter
+from vitbench.benign.module import Style
+from vitbench.benign.rewritten import REWRITTEN
+from vitbench.deviations import DeviantAdapter
+from vitbench.registry import installed, resolve
+from vitbench.requirement import Subject
+
+__all__ = ["CONVENTIONS", "POOL", "Benign"]
+
+CONVENTIONS = {
+    "transformers": Conventions(layer_norm_eps=1e-12, position_resize="bicubic", head_init="random"),
+    "timm": Conventions(position_resize="bicubic_antialias", head_init="random"),
+    "torchvision": Conventions(position_resize="bicubic_corners"),
+    "big_vision": Conventions(activation="gelu_tanh", class_token_has_position=False, head_activation="tanh"),
+    "vit-pytorch": Conventions(layer_norm_eps=1e-5, qkv_bias=False, patch_embedding="norm_linear_norm"),
+    "CLIP": Conventions(
+        layer_norm_eps=1e-5,
+        activation="quick_gelu",
+        position_resize="bilinear",
+        head_activation="gelu",
+        patch_bias=False,
+        head_bias=False,
+        pre_norm=True,
+    ),
+}
+"""What known packages choose where the paper leaves a choice."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Benign:
+    """One candidate that is right, but for failures of a real package that were traced to its source."""
+
+    id: str
+    summary: str
+    make: Callable[[], Any]  # its adapter; of a kernel, the function itself
+    subject: Subject = "model"
+    recorded: frozenset[str] = field(default=frozenset())  # requirements that it is known to miss
+    most_seeds: int | None = None  # where each model takes seconds to make
+    quick: bool = True  # whether it is cheap enough for the quick calibration
+
+
+STYLES = {
+    "module-separate": ("three projections, conv patching, a plain softmax", Style()),
+    "module-packed": ("packed qkv, scaled_dot_product_attention", Style(attention="packed")),
+    "module-library-attention": ("torch.nn.MultiheadAttention", Style(attention="library")),
+    "module-library-block": ("torch.nn.TransformerEncoderLayer, norm first", Style(attention="library-block")),
+    "module-sequence-first": (
+        "torch.nn.TransformerEncoderLayer on (N+1, B, D)",
+        Style(attention="library-block", sequence_first=True),
+    ),
+    "module-no-key-bias": ("keys without a bias", Style(key_bias=False)),
+    "module-folded": ("class token and its position kept as their sum", Style(folded=True)),
+    "module-pixels-last": ("patches flattened as (P_h, P_w, C), weights permuted", Style(pixels_last=True)),
+    "module-table-on-grid": ("positions kept as an image, the class token's apart", Style(table_on_grid=True)),
+}
+
+_OWN = (
+    *(
+        Benign(id=rewriting.id, summary=rewriting.summary, make=lambda r=rewriting: DeviantAdapter(r))
+        for rewriting in REWRITTEN
+    ),
+    *(
+        Benign(id=id_, summary=summary, make=lambda id_=id_, style=style: StyledAdapter(id_, style))
+        for id_, (summary, style) in STYLES.items()
+    ),
+    Benign(
+        id="heads-reversed",
+        summary="heads kept in the opposite order",
+        make=lambda: ReversedHeadsAdapter("heads-reversed"),
+    ),
+    Benign(
+        id="channels-last",
+        summary="model and images in channels-last layout",
+        make=lambda: ChannelsLastAdapter("channels-last"),
+    ),
+    Benign(id="vmapped", summary="a model of one image, vmapped over the batch", make=lambda: VmapAdapter("vmapped")),
+    Benign(
+        id="lazy",
+        summary="an object that makes its torch module when first used",
+        make=lambda: LazyAdapter("lazy"),
+    ),
+    Benign(id="numpy", summary="written in numpy; answers with foreign arrays", make=NumpyAdapter),
+    Benign(
+        id="compiled-eager",
+        summary="torch.compile, graphs captured and run eagerly",
+        make=lambda: CompiledAdapter("compiled-eager", "eager"),
+        most_seeds=2,
+    ),
+    Benign(
+        id="compiled-inductor",
+        summary="torch.compile with inductor",
+        make=lambda: CompiledAdapter("compiled-inductor", "inductor"),
+        most_seeds=1,
+        quick=False,
+    ),
+)
+
+_CONVENTIONAL = tuple(
+    Benign(
+        id=f"reference-as-{name}",
+        summary=f"the reference with {name}'s conventions",
+        make=lambda conventions=conventions: ReferenceAdapter(conventions),
+    )
+    for name, conventions in {"declared": Conventions(), **CONVENTIONS}.items()
+)
+
+RECORDED: dict[str, frozenset[str]] = {
+    "timm": frozenset({"VIT-PATCH-INDIVISIBLE"}),
+    "torchvision": frozenset(),
+    "transformers": frozenset(
+        {
+            "VIT-PATCH-INDIVISIBLE",
+            "VIT-POS-RECTANGULAR",
+            "VIT-POS-EQUAL-COUNT",
+            "VIT-POS-MODEL",
+            "VIT-TRAIN-DROPOUT-HIDDEN",
+        }
+    ),
+    "vit_pytorch": frozenset({"VIT-CONFIG-IMAGE-SIZE"}),
+}
+"""What the real packages are known to miss, each traced to a line of theirs in docs/findings."""
+
+_PACKAGES = tuple(
+    Benign(id=name, summary=f"{name}, as installed", make=lambda name=name: resolve(name), recorded=recorded)
+    for name, recorded in RECORDED.items()
+    if name in installed()
+)
+
+_KERNELS = tuple(
+    Benign(
+        id=f"kernel-{re.sub('[^a-z0-9]+', '-', name.lower())}",
+        summary=f"an attention kernel: {name}",
+        make=lambda kernel=kernel: kernel,
+        subject="kernel",
+    )
+    for name, kernel in {**kernels.BENIGN, "in numpy": kernels.in_numpy}.items()
+)
+
+POOL: dict[str, Benign] = {member.id: member for member in (*_CONVENTIONAL, *_OWN, *_PACKAGES, *_KERNELS)}

@@ -1,0 +1,73 @@
+"""What a calibration runs: each of its tasks is one check for one candidate."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from zlib import crc32
+
+from vitbench.calibration.specimens import Kind, Specimen
+from vitbench.specification import REQUIREMENTS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """One check for one candidate, on so many examples.
+
+    A mutant is judged as a user's run judges: the quick preset, once for each of its seeds. What is right is judged
+    on examples that each have a seed of their own, since a false alarm takes one of them.
+    """
+
+    specimen: str  # its key
+    requirement: str
+    seed: int
+    runs: int = 1  # of the quick preset, at seeds from ``seed`` on; of mutants
+    examples: int | None = None  # examples with a seed each; of the others
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extent:
+    """How much is run. ``quick`` runs a mutant against the requirement that is about it, and against no other."""
+
+    quick: bool
+    seed: int
+    mutant_seeds: int
+    benign_seeds: int
+    only: Sequence[str] = ()  # requirements; all of them if empty
+    mutants: Sequence[str] = ()  # ids, equivalent ones among them; all of them if empty
+    benign: Sequence[str] = ()
+
+    @property
+    def partial(self) -> bool:
+        """Whether a part was asked for, so that nothing can be said of the whole."""
+        return bool(self.only or self.mutants or self.benign)
+
+
+def plan(specimens: Iterable[Specimen], requirements: Iterable[str], extent: Extent) -> list[Task]:
+    """Every task, candidate by candidate."""
+    return [
+        task
+        for specimen in specimens
+        if _chosen(specimen, extent)
+        for requirement in _requirements(specimen, requirements, extent)
+        for task in [_task(specimen, requirement, extent)]
+    ]
+
+
+def _chosen(specimen: Specimen, extent: Extent) -> bool:
+    if extent.mutants or extent.benign:
+        return specimen.id in (extent.benign if specimen.kind is Kind.BENIGN else extent.mutants)
+    return specimen.quick or not extent.quick
+
+
+def _requirements(specimen: Specimen, requirements: Iterable[str], extent: Extent) -> list[str]:
+    asked = [r for r in requirements if REQUIREMENTS[r].subject == specimen.subject]
+    chosen = [r for r in asked if not extent.only or r in extent.only]
+    about = extent.quick and specimen.kind is Kind.MUTANT and not extent.mutants
+    return [r for r in chosen if r == specimen.breaks] if about else chosen
+
+
+def _task(specimen: Specimen, requirement: str, extent: Extent) -> Task:
+    if specimen.kind is Kind.MUTANT:
+        return Task(specimen=specimen.key, requirement=requirement, seed=extent.seed, runs=extent.mutant_seeds)
+    examples = min(extent.benign_seeds, specimen.most_seeds or extent.benign_seeds)
+    seed = (extent.seed + crc32(specimen.key.encode())) % 2**32  # each member draws configurations of its own
+    return Task(specimen=specimen.key, requirement=requirement, seed=seed, examples=examples)
