@@ -170,7 +170,7 @@ class _Backward(torch.autograd.Function):
 
 
 def _gradient(x: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
-    return _Backward.apply(x, change)  # type: ignore[no-untyped-call]
+    return _Backward.apply(x, change)
 
 
 def _no_gradient_of_value(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
