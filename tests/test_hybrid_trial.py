@@ -96,6 +96,16 @@ def test_a_candidate_of_square_patches_and_colour_images_is_judged_on_those() ->
     assert statuses(Candidate(Limited())) == {Status.PASSED}
 
 
+def test_hybrids_of_colour_images_alone_are_judged_on_those() -> None:
+    class Limited(ReferenceAdapter):
+        def build(self, config: ViTConfig) -> Model:
+            if config.stem == "hybrid" and config.channels != 3:
+                raise NotSupported("hybrids of three channels only")
+            return super().build(config)
+
+    assert statuses(Candidate(Limited())) == {Status.PASSED}
+
+
 def test_patches_of_one_cell_alone_are_judged_as_such() -> None:
     class OneCell(ReferenceAdapter):
         def build(self, config: ViTConfig) -> Model:

@@ -189,7 +189,8 @@ class Candidate(ForeignCode):
     def within_reach(self, config: ViTConfig) -> ViTConfig:
         """The configuration without the features that the candidate declares out of reach."""
         if config.stem == "hybrid":
-            return as_hybrid(self.within_reach(without_stem(config)))
+            reached = as_hybrid(self.within_reach(without_stem(config)))
+            return three_channels(reached) if self._hybrids_of_three_channels else reached
         for simplify in self._simplifications:
             config = simplify(config)
         return config if self.conventions.patch_embedding == "linear" else several_pixels(config)
@@ -229,6 +230,15 @@ class Candidate(ForeignCode):
         except (NotSupported, CandidateRaised):
             return False
         return True
+
+    @cached_property
+    def _hybrids_of_three_channels(self) -> bool:
+        """Whether it declares hybrids of another number of channels out of reach, where its plain models may have any."""
+        try:
+            self.call("build", as_hybrid(replace(_PLAIN, image_size=(2, 2), patch_size=(1, 1), channels=1)))
+        except (NotSupported, CandidateRaised) as error:
+            return isinstance(error, NotSupported)
+        return False
 
     @cached_property
     def _simplifications(self) -> list[Callable[[ViTConfig], ViTConfig]]:
