@@ -97,10 +97,10 @@ def test_what_could_not_be_judged_is_a_fault() -> None:
     ]
 
 
-def test_a_mutant_runs_as_a_user_runs_and_what_is_right_on_a_seed_for_each_example() -> None:
-    tasks = plan([MUTANT, RIGHT], [COUNT], replace(FULL, seed=5, mutant_seeds=2))
+def test_a_mutant_runs_as_a_user_runs_where_it_matters_and_what_is_right_on_a_seed_for_each_example() -> None:
+    tasks = plan([MUTANT, RIGHT], [COUNT, RASTER], replace(FULL, seed=5, mutant_seeds=2))
     assert tasks[0] == Task(specimen="mutant wrong", requirement=COUNT, seed=5, runs=2)
-    assert (tasks[1].examples, len(tasks)) == (200, 2)
+    assert [task.examples for task in tasks] == [None, 10, 200, 200]
 
 
 def test_a_quick_plan_tries_a_mutant_on_its_own_requirement_and_leaves_slow_candidates_out() -> None:

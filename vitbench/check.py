@@ -139,12 +139,16 @@ def configured(check: Callable[..., None], preset: str, seed: int, *, shrink: bo
 def sampled(check: Callable[..., None], seeds: int, seed: int) -> Callable[..., None]:
     """The check on examples that each have a seed of weights and images of their own, stopping at the first failure.
 
-    A check that a preset tries on fewer examples than others, for what each costs, gets as many fewer here.
+    A check that the quick preset tries on fewer examples than others, for what each costs, gets as many fewer here; a
+    slow one gets the preset's own few.
     """
     parts: Any = check
     fresh = _drawn(parts.body, parts.requirement, "quick", change=_reseeded)
-    share = min(parts.body.most_examples["quick"] / EXAMPLES["quick"], 1) if parts.strategies else 1
-    return _bounded(fresh, math.ceil(seeds * share), seed, (Phase.generate,)) if parts.strategies else fresh
+    if not parts.strategies:
+        return fresh
+    usual: int = parts.body.most_examples["quick"]
+    share = math.ceil(seeds * min(usual / EXAMPLES["quick"], 1))
+    return _bounded(fresh, min(share, usual) if is_slow(check, "quick") else share, seed, (Phase.generate,))
 
 
 def _reseeded(example: Any) -> Any:

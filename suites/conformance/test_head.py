@@ -42,9 +42,9 @@ def test_mean_pooling_leaves_the_class_token_out(impl: Candidate, case: Case) ->
     apart = trial.zeroed(*ATTENTION_OUTPUT)  # no token sees another
     other_class = apart.with_weights({"class_token": 1 - trial.weights["class_token"]})
     assert_consistent(other_class.logits(), apart.logits(), "logits with another class token, without attention")
-    image = trial.images[:1]
-    for n, changed in enumerate(one_patch_changed_each(image[0], trial.config)):
-        assert_changed(apart.logits(changed[None]), apart.logits(image), f"logits after a change of patch {n}")
+    before = apart.logits(trial.images[:1])[0]
+    for n, after in enumerate(apart.logits(one_patch_changed_each(trial.images[0], trial.config))):
+        assert_changed(after, before, f"logits after a change of patch {n}")
     idle = apart.zeroed(*BRANCH_OUTPUTS)
     z = idle.tokens() if impl.offers("tokens") else idle.reference.tokens  # which idle blocks hand on as they are
     y = representation(z, idle.weights, idle.config, idle.conventions)

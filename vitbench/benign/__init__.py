@@ -7,6 +7,7 @@ modules, the reference under every package's conventions, and the real packages 
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from vitbench.adapter import Conventions
@@ -78,40 +79,40 @@ STYLES = {
 
 _OWN = (
     *(
-        Benign(id=rewriting.id, summary=rewriting.summary, make=lambda r=rewriting: DeviantAdapter(r))
+        Benign(id=rewriting.id, summary=rewriting.summary, make=partial(DeviantAdapter, rewriting))
         for rewriting in REWRITTEN
     ),
     *(
-        Benign(id=id_, summary=summary, make=lambda id_=id_, style=style: StyledAdapter(id_, style))
+        Benign(id=id_, summary=summary, make=partial(StyledAdapter, id_, style))
         for id_, (summary, style) in STYLES.items()
     ),
     Benign(
         id="heads-reversed",
         summary="heads kept in the opposite order",
-        make=lambda: ReversedHeadsAdapter("heads-reversed"),
+        make=partial(ReversedHeadsAdapter, "heads-reversed"),
     ),
     Benign(
         id="channels-last",
         summary="model and images in channels-last layout",
-        make=lambda: ChannelsLastAdapter("channels-last"),
+        make=partial(ChannelsLastAdapter, "channels-last"),
     ),
-    Benign(id="vmapped", summary="a model of one image, vmapped over the batch", make=lambda: VmapAdapter("vmapped")),
+    Benign(id="vmapped", summary="a model of one image, vmapped over the batch", make=partial(VmapAdapter, "vmapped")),
     Benign(
         id="lazy",
         summary="an object that makes its torch module when first used",
-        make=lambda: LazyAdapter("lazy"),
+        make=partial(LazyAdapter, "lazy"),
     ),
     Benign(id="numpy", summary="written in numpy; answers with foreign arrays", make=NumpyAdapter),
     Benign(
         id="compiled-eager",
         summary="torch.compile, graphs captured and run eagerly",
-        make=lambda: CompiledAdapter("compiled-eager", "eager"),
+        make=partial(CompiledAdapter, "compiled-eager", "eager"),
         most_seeds=2,
     ),
     Benign(
         id="compiled-inductor",
         summary="torch.compile with inductor",
-        make=lambda: CompiledAdapter("compiled-inductor", "inductor"),
+        make=partial(CompiledAdapter, "compiled-inductor", "inductor"),
         most_seeds=1,
         quick=False,
     ),
@@ -121,7 +122,7 @@ _CONVENTIONAL = tuple(
     Benign(
         id=f"reference-as-{name}",
         summary=f"the reference with {name}'s conventions",
-        make=lambda conventions=conventions: ReferenceAdapter(conventions),
+        make=partial(ReferenceAdapter, conventions),
     )
     for name, conventions in {"declared": Conventions(), **CONVENTIONS}.items()
 )
@@ -143,16 +144,21 @@ RECORDED: dict[str, frozenset[str]] = {
 """What the real packages are known to miss, each traced to a line of theirs in docs/findings."""
 
 _PACKAGES = tuple(
-    Benign(id=name, summary=f"{name}, as installed", make=lambda name=name: resolve(name), recorded=recorded)
+    Benign(id=name, summary=f"{name}, as installed", make=partial(resolve, name), recorded=recorded)
     for name, recorded in RECORDED.items()
     if name in installed()
 )
+
+
+def _itself(kernel: kernels.Attention) -> kernels.Attention:
+    return kernel
+
 
 _KERNELS = tuple(
     Benign(
         id=f"kernel-{re.sub('[^a-z0-9]+', '-', name.lower())}",
         summary=f"an attention kernel: {name}",
-        make=lambda kernel=kernel: kernel,
+        make=partial(_itself, kernel),
         subject="kernel",
     )
     for name, kernel in {**kernels.BENIGN, "in numpy": kernels.in_numpy}.items()

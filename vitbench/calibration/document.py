@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from vitbench.calibration.matrix import Matrix, Row
+from vitbench.calibration.plan import OTHERS_EXAMPLES
 from vitbench.calibration.record import Header
 from vitbench.calibration.specimens import Kind
 from vitbench.check import EXAMPLES
@@ -35,7 +36,8 @@ def _summary(matrix: Matrix, header: Header, duration_s: float) -> Iterator[str]
     alarms, examples = sum(len(row.false_alarms) for row in right), sum(row.examples for row in right)
     extent, packages = header.extent, header.environment.get("packages", {})
     faults = matrix.faults()
-    by = "by the check that is about it only" if extent.quick else "by every check"
+    others = "" if extent.quick else f"; by the others on {OTHERS_EXAMPLES * extent.mutant_seeds} examples"
+    seeds = _seeds(extent.seed, extent.mutant_seeds)
     presets = f"up to {EXAMPLES['quick']} examples a check"
     fewer = "; fewer where a check or a candidate is slow, as the tables say"
     yield f"**{'Not calibrated' if faults else 'Calibrated'}.**\n"
@@ -49,7 +51,7 @@ def _summary(matrix: Matrix, header: Header, duration_s: float) -> Iterator[str]
             ("checks that kill a mutant", f"{checks} of {len(matrix.requirements)}"),
             ("false alarms", f"{alarms} in {examples:,} judged examples of {len(right)} candidates that are right"),
             ("… at most, with 95 % confidence", _rate(alarms, examples)),
-            ("a mutant is judged", f"{by}, the quick preset ({presets}) at {_seeds(extent.seed, extent.mutant_seeds)}"),
+            ("a mutant is judged", f"by what is about it: the quick preset ({presets}), {seeds}{others}"),
             (
                 "what is right is judged",
                 f"on {extent.benign_seeds} examples a check, each with a seed of its own{fewer}",

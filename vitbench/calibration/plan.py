@@ -7,19 +7,23 @@ from zlib import crc32
 from vitbench.calibration.specimens import Kind, Specimen
 from vitbench.specification import REQUIREMENTS
 
+OTHERS_EXAMPLES = 5
+"""On which a check judges a mutant that it is not about: enough to see most of what a defect fails besides, in a fourth
+of the time."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
     """One check for one candidate, on so many examples.
 
-    A mutant is judged as a user's run judges: the quick preset, once for each of its seeds. What is right is judged
-    on examples that each have a seed of their own, since a false alarm takes one of them.
+    By the requirement that is about it, a mutant is judged as a user's run judges: the quick preset, once for each of
+    its seeds. By the others, and what is right by all, on examples that each have a seed of their own.
     """
 
     specimen: str  # its key
     requirement: str
     seed: int
-    runs: int = 1  # of the quick preset, at seeds from ``seed`` on; of mutants
+    runs: int = 1  # of the quick preset, at seeds from ``seed`` on; of mutants, by what is about them
     examples: int | None = None  # examples with a seed each; of the others
 
 
@@ -66,8 +70,9 @@ def _requirements(specimen: Specimen, requirements: Iterable[str], extent: Exten
 
 
 def _task(specimen: Specimen, requirement: str, extent: Extent) -> Task:
-    if specimen.kind is Kind.MUTANT:
+    if requirement == specimen.breaks:
         return Task(specimen=specimen.key, requirement=requirement, seed=extent.seed, runs=extent.mutant_seeds)
-    examples = min(extent.benign_seeds, specimen.most_seeds or extent.benign_seeds)
+    wanted = OTHERS_EXAMPLES * extent.mutant_seeds if specimen.kind is Kind.MUTANT else extent.benign_seeds
+    examples = min(wanted, specimen.most_seeds or wanted)
     seed = (extent.seed + crc32(specimen.key.encode())) % 2**32  # each member draws configurations of its own
     return Task(specimen=specimen.key, requirement=requirement, seed=seed, examples=examples)

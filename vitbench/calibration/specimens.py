@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from vitbench.benign import POOL
 from vitbench.candidate import Candidate, ForeignCode
-from vitbench.deviations import BANK, EQUIVALENTS, KERNEL_BANK, DeviantAdapter
+from vitbench.deviations import BANK, EQUIVALENTS, KERNEL_BANK, DeviantAdapter, Deviation, KernelDeviation
 from vitbench.kernel import Kernel
 from vitbench.requirement import Subject
 
@@ -56,6 +56,9 @@ class Specimen:
                 return Candidate(POOL[self.id].make())
 
 
+_BANKS: Mapping[Subject, Mapping[str, Deviation | KernelDeviation]] = {"model": BANK, "kernel": KERNEL_BANK}
+
+
 def specimens() -> Mapping[str, Specimen]:
     """Every candidate by key, in the order of bank and pool."""
     mutants = [
@@ -67,7 +70,7 @@ def specimens() -> Mapping[str, Specimen]:
             breaks=d.breaks,
             known_from=d.known_from,
         )
-        for subject, bank in (("model", BANK), ("kernel", KERNEL_BANK))
+        for subject, bank in _BANKS.items()
         for d in bank.values()
     ]
     equivalents = [

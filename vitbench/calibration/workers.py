@@ -3,7 +3,7 @@
 import multiprocessing
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from typing import Any
@@ -21,7 +21,7 @@ _START_S = 300.0  # for the first task of a process: importing torch and the pac
 
 def judged(
     tasks: Sequence[Task], prepare: Callable[[], Judge], *, jobs: int, time_limit_s: float
-) -> Iterator[tuple[Task, Cell]]:
+) -> Generator[tuple[Task, Cell], None, None]:
     """Each task with what came of it, as they end. Closing the iterator ends every process.
 
     Args:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from vitbench.deviations.deviation import Deviation
 from vitbench.reference import vit
-from vitbench.reference.config import Conventions, ViTConfig
+from vitbench.reference.config import Conventions, Pool, ViTConfig
 from vitbench.reference.parameters import Weights, within
 
 # The originals, taken before anything is replaced.
@@ -90,14 +90,14 @@ def _mlp_of(compute: Callable[[Tensor, Any, Any, Callable[[Tensor], Tensor]], Te
     return {"vit.mlp": mlp}
 
 
-def _representation_of(compute: Callable[[Tensor, Any, str], Tensor]) -> dict[str, Any]:
+def _representation_of(compute: Callable[[Tensor, Any, Pool], Tensor]) -> dict[str, Any]:
     def representation(z: Tensor, weights: Weights, config: ViTConfig, conventions: Conventions) -> Tensor:
         return compute(z, lambda x: vit.layer_norm(x, within(weights, "norm"), conventions), config.pool)
 
     return {"vit.representation": representation}
 
 
-def _mean_before_norm(z: Tensor, norm: Any, pool: str) -> Tensor:
+def _mean_before_norm(z: Tensor, norm: Any, pool: Pool) -> Tensor:
     return norm(z[:, 1:].mean(dim=1)) if pool == "mean" else norm(z)[:, 0]
 
 
