@@ -173,7 +173,10 @@ def options(tmp_path: Path | None = None) -> Options:
 
 def test_processes_judge_and_the_matrix_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert calibrate(options(tmp_path), [MUTANT, SAME, RIGHT], as_named) == 0
-    assert "CALIBRATED: 1 of 1 mutants killed; 0 false alarms in 6 examples of 2 candidates" in capsys.readouterr().out
+    assert (
+        "NO FAULT in the part that was run: 1 of 1 mutants killed; 0 false alarms in 6 examples of 2"
+        in capsys.readouterr().out
+    )
     assert (tmp_path / "calibration.md").read_text().startswith("# Whether the checks can tell")
     lines = (tmp_path / "calibration.jsonl").read_text().splitlines()
     assert [re.match(r'\{"kind":"(\w+)"', line)[1] for line in lines] == ["calibration", "row", "row", "row", "footer"]  # type: ignore[index]

@@ -224,9 +224,11 @@ def _verdict(matrix: Matrix, faults: Sequence[str], duration_s: float) -> str:
     mutants, right = matrix.of(Kind.MUTANT), matrix.of(Kind.EQUIVALENT, Kind.BENIGN)
     killed = sum(bool(row.killed_by) for row in mutants)
     alarms, examples = sum(len(row.false_alarms) for row in right), sum(row.examples for row in right)
+    whole = matrix.every_mutant and matrix.every_check
+    word = "NOT CALIBRATED" if faults else "CALIBRATED" if whole else "NO FAULT in the part that was run"
     return (
-        f"{'NOT CALIBRATED' if faults else 'CALIBRATED'}: {killed} of {len(mutants)} mutants killed; {alarms} false alarms in "
-        f"{examples:,} examples of {len(right)} candidates that are right ({duration_s:.0f} s)"
+        f"{word}: {killed} of {len(mutants)} mutants killed; {alarms} false alarms in {examples:,} examples of "
+        f"{len(right)} candidates that are right ({duration_s:.0f} s)"
     )
 
 

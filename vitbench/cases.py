@@ -6,6 +6,7 @@ degenerate: a rectangular grid, rectangular patches, two channels, two heads, an
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from hypothesis import strategies as st
@@ -96,9 +97,7 @@ def random_images(shape: Sequence[int], seed: int, dtype: torch.dtype = torch.fl
 _SEEDS = st.integers(0, 2**16)
 
 
-@st.composite
 def vit_cases(
-    draw: st.DrawFn,
     *,
     head: Head = "linear",
     pool: Pool = "class_token",
@@ -108,25 +107,30 @@ def vit_cases(
     depths: Sequence[int] = DEPTHS,
     batches: Sequence[int] = BATCHES,
     dropouts: Sequence[float] = (0.0,),
-) -> Case:
+) -> st.SearchStrategy[Case]:
     """Configurations over every size that a Vision Transformer has."""
-    grid, patch = draw(st.sampled_from(grids)), draw(st.sampled_from(patches))
-    num_heads, head_dim = draw(st.sampled_from(heads)), draw(st.sampled_from(HEAD_DIMS))
-    config = ViTConfig(
-        image_size=(grid[0] * patch[0], grid[1] * patch[1]),
-        patch_size=patch,
-        channels=draw(st.sampled_from(CHANNELS)),
-        width=num_heads * head_dim,
-        depth=draw(st.sampled_from(depths)),
-        num_heads=num_heads,
-        mlp_dim=draw(st.sampled_from(MLP_DIMS)),
-        num_classes=draw(st.sampled_from(CLASSES)),
-        head=head,
-        pool=pool,
-        dropout=(rate := draw(st.sampled_from(dropouts))),
-        attention_dropout=rate,
-    )
-    return Case(config, draw(st.sampled_from(batches)), draw(_SEEDS))
+    choices = (grids, patches, heads, HEAD_DIMS, CHANNELS, depths, MLP_DIMS, CLASSES, dropouts, batches)
+
+    def case(drawn: Sequence[Any]) -> Case:
+        grid, patch, num_heads, head_dim, channels, depth, mlp_dim, num_classes, rate, batch, seed = drawn
+        config = ViTConfig(
+            image_size=(grid[0] * patch[0], grid[1] * patch[1]),
+            patch_size=patch,
+            channels=channels,
+            width=num_heads * head_dim,
+            depth=depth,
+            num_heads=num_heads,
+            mlp_dim=mlp_dim,
+            num_classes=num_classes,
+            head=head,
+            pool=pool,
+            dropout=rate,
+            attention_dropout=rate,
+        )
+        return Case(config, batch, seed)
+
+    # One tuple, and no @composite: that would make its strategies anew for each of thousands of examples.
+    return st.tuples(*map(st.sampled_from, choices), _SEEDS).map(case)
 
 
 def hybrid_cases(*, patches: Sequence[tuple[int, int]] = MAP_PATCHES) -> st.SearchStrategy[Case]:

@@ -18,6 +18,8 @@ Judge = Callable[[Task], Cell]
 _PROCESSES = multiprocessing.get_context("spawn")
 _START_S = 300.0  # for the first task of a process: importing torch and the packages, on a busy machine
 
+_GRACE_S = 10.0  # for what an idle process has to tidy up
+
 
 def judged(
     tasks: Sequence[Task], prepare: Callable[[], Judge], *, jobs: int, time_limit_s: float
@@ -81,6 +83,7 @@ class _Worker:
         task, self.task = self.task, None
         if cell is None:
             hung = self.process.is_alive()
+            self.process.kill()
             self.end()
             how = f"no end after {time_limit_s:g} s" if hung else f"its process ended with {self.process.exitcode}"
             cell = Cell(statuses={Status.ERROR: 1}, reason=how)
@@ -88,11 +91,13 @@ class _Worker:
         return task, cell
 
     def end(self) -> None:
-        """Kill it: what it was doing is not worth waiting for."""
+        """Let it go, or kill it: what it is doing is not worth waiting for."""
         self.alive = False
+        self.pipe.close()  # which an idle one takes for its end
+        if self.task is None:
+            self.process.join(_GRACE_S)
         self.process.kill()
         self.process.join()
-        self.pipe.close()
 
     def _answer(self) -> Cell | None:
         try:

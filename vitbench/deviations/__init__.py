@@ -5,7 +5,7 @@ A deviation replaces named functions of the reference from outside, so that the 
 
 from typing import Any
 
-from vitbench.adapters.reference import ReferenceAdapter
+from vitbench.adapters.reference import Checkpointed, ReferenceAdapter
 from vitbench.deviations import (
     equivalent,
     forward,
@@ -20,6 +20,7 @@ from vitbench.deviations import (
 )
 from vitbench.deviations.deviation import Deviation, Equivalent, Rewriting
 from vitbench.deviations.kernel import KernelDeviation
+from vitbench.reference.vit import ViT
 
 __all__ = [
     "BANK",
@@ -72,3 +73,15 @@ class DeviantAdapter(ReferenceAdapter):
                 return super(DeviantAdapter, self).__getattribute__(name)(*arguments)  # which may be what deviates
 
         return deviating
+
+    def checkpointed(self, model: ViT) -> Checkpointed:
+        """What a checkpoint computes again deviates too, though the backward pass is none of the adapter's methods."""
+        found = super().checkpointed(model)
+        forward = found.vit.forward
+
+        def again(*arguments: Any) -> Any:
+            with self._deviation.applied():
+                return forward(*arguments)
+
+        found.vit.forward = again  # type: ignore[method-assign]
+        return found
