@@ -28,6 +28,7 @@ from vitbench.hybrid_trial import HybridTrial
 from vitbench.isolation import Isolation
 from vitbench.reference.parameters import exercised_weights
 from vitbench.trial import Trial, Weights, rounds_to_float32
+from vitbench.watching import OPTIONS, ignored_options
 
 _PLAIN = ViTConfig(
     image_size=(8, 8), patch_size=(4, 4), channels=3, width=8, depth=1, num_heads=2, mlp_dim=12, num_classes=3
@@ -113,6 +114,7 @@ class Candidate(ForeignCode):
     def __init__(self, adapter: Adapter, device: str = "cpu") -> None:
         super().__init__(device)
         self.adapter = adapter
+        self._heeded = {"channels", "num_classes"}  # options that are known to be looked at; these two are no extras
         named = getattr(adapter, "name", None) or getattr(adapter, "__name__", None)  # a module has the latter
         self.name = str(named or type(adapter).__name__)
         self.version = str(getattr(adapter, "version", "unknown"))
@@ -144,7 +146,7 @@ class Candidate(ForeignCode):
 
     def build(self, config: ViTConfig, dtype: torch.dtype = torch.float64) -> Model:
         """A model in evaluation mode, on the device and in the dtype if it is a torch module."""
-        model = self.call("build", config)
+        model = self._built(config)
         if model is None:
             raise CandidateRaised("build() returned None, expected a model")
         if not isinstance(model, nn.Module):
@@ -154,6 +156,18 @@ class Candidate(ForeignCode):
         except Exception as error:
             what = f"the model does not go to {self.device}, {short(dtype)} and eval()"
             raise CandidateRaised(f"{what}: {type(error).__name__}: {one_line(error)}") from error
+
+    def _built(self, config: ViTConfig) -> Model:
+        """What the adapter builds; an option that is asked for and never looked at is one that it does not offer."""
+        asked = {name for name, plain in OPTIONS.items() if getattr(config, name) != plain}
+        if not asked - self._heeded:
+            return self.call("build", config)
+        model, ignored = ignored_options(lambda watched: self.call("build", watched), config)
+        self._heeded |= asked - ignored
+        if asked & ignored:
+            names = ", ".join(f"config.{name}" for name in sorted(asked & ignored))
+            raise NotSupported(f"build() never looks at {names}")
+        return model
 
     def trial(self, case: Case, weights: Weights | None = None, *, exactly: bool = False) -> Trial:
         """The case's model with exercised (or the given) weights, ready to be asked.
