@@ -192,6 +192,8 @@ class Candidate(ForeignCode):
 
     def hybrid(self, case: Case, *, loaded: bool = True) -> HybridTrial:
         """The hybrid of the case, ready to be asked: with exercised weights behind its stem, or as initialised."""
+        if not self.offers("feature_map"):
+            raise NotSupported(f"{self.name} does not show its feature map")
         case = replace(case, config=self.within_reach(case.config))
         current_evidence().ran(case)
         current_evidence().float32_inside = self.float32_inside
