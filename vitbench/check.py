@@ -25,10 +25,10 @@ from vitbench.specification import REQUIREMENTS
 
 Check = TypeVar("Check", bound=Callable[..., None])
 
-EXAMPLES = {"quick": 20, "standard": 100, "full": 500}
+EXAMPLES = {"quick": 12, "standard": 50, "full": 500}
 """Configurations per requirement. Presets are the same words everywhere."""
 
-FEW = {"quick": 5, "standard": 25, "full": 100}
+FEW = {"quick": 4, "standard": 15, "full": 100}
 """For properties that hardly hang on a model's sizes."""
 
 _GLOBAL_SEED = 20_211_022

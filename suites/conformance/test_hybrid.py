@@ -3,7 +3,7 @@
 from vitbench.assertions import assert_changed, assert_equal, assert_semantics, assert_tensor
 from vitbench.candidate import Candidate
 from vitbench.cases import SEVERAL_CELLS, Case, hybrid_cases
-from vitbench.check import given, requirement
+from vitbench.check import FEW, given, requirement
 from vitbench.errors import NotSupported
 from vitbench.reference.config import ViTConfig
 from vitbench.reference.parameters import parameter_shapes
@@ -23,7 +23,7 @@ CLEARLY = 1e-3
 
 
 @requirement("VIT-HYBRID-COUNT")
-@given(case=hybrid_cases())
+@given(case=hybrid_cases(), examples=FEW)
 def test_patches_are_counted_on_the_feature_map(impl: Candidate, case: Case) -> None:
     hybrid = impl.hybrid(case, loaded=False)
     (height, width), (patch_h, patch_w) = hybrid.map.shape[2:], hybrid.config.patch_size
@@ -33,7 +33,7 @@ def test_patches_are_counted_on_the_feature_map(impl: Candidate, case: Case) -> 
 
 
 @requirement("VIT-HYBRID-PATCH-SIZE")
-@given(case=hybrid_cases(patches=SEVERAL_CELLS))
+@given(case=hybrid_cases(patches=SEVERAL_CELLS), examples=FEW)
 def test_the_patch_size_is_that_of_the_projection(impl: Candidate, case: Case) -> None:
     hybrid = impl.hybrid(case, loaded=False)
     shapes = {name: tuple(weight.shape) for name, weight in hybrid.export().items()}
@@ -42,7 +42,7 @@ def test_the_patch_size_is_that_of_the_projection(impl: Candidate, case: Case) -
 
 
 @requirement("VIT-HYBRID-PROJECTION")
-@given(case=hybrid_cases())
+@given(case=hybrid_cases(), examples=FEW)
 def test_patch_tokens_are_the_projected_patches_of_the_feature_map(impl: Candidate, case: Case) -> None:
     hybrid = impl.hybrid(case)
     assert_changed(hybrid.map[1], hybrid.map[0], "feature map of another image")
@@ -50,7 +50,7 @@ def test_patch_tokens_are_the_projected_patches_of_the_feature_map(impl: Candida
 
 
 @requirement("VIT-HYBRID-LOGITS")
-@given(case=hybrid_cases())
+@given(case=hybrid_cases(), examples=FEW)
 def test_the_logits_are_the_papers_on_the_feature_map(impl: Candidate, case: Case) -> None:
     hybrid = impl.hybrid(case)
     assert_semantics(hybrid.logits(), hybrid.reference.logits, "logits of a hybrid, from its own feature map")
