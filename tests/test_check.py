@@ -90,7 +90,7 @@ def test_an_argument_may_be_drawn_in_another_way_for_each_preset() -> None:
 
 
 def test_presets_grow() -> None:
-    assert EXAMPLES == {"quick": 20, "standard": 100, "full": 500}
+    assert EXAMPLES == {"quick": 12, "standard": 50, "full": 500}
 
 
 def test_the_same_seed_draws_the_same_examples_and_another_seed_others() -> None:
@@ -118,7 +118,7 @@ def test_a_check_can_be_configured_again() -> None:
 
     for seed in (5, 5, 6):
         judge(configured(check, "quick", seed), NOBODY)
-    assert seen[:20] == seen[20:40] == drawn(5)
+    assert seen[:12] == seen[12:24] == drawn(5)
     assert seen[40:] == drawn(6)
 
 
@@ -188,7 +188,7 @@ def test_what_is_out_of_reach_is_counted_and_is_no_pass() -> None:
 
     judgement = judged(body, case=whole_numbers())
     assert (judgement.status, judgement.reason) == (Status.NOT_OFFERED, "square images only")
-    assert (judgement.evidence.examples, judgement.evidence.unsupported) == (0, 20)
+    assert (judgement.evidence.examples, judgement.evidence.unsupported) == (0, 12)
 
 
 def test_examples_out_of_reach_are_counted_beside_those_within() -> None:
@@ -202,9 +202,9 @@ def test_examples_out_of_reach_are_counted_beside_those_within() -> None:
 
     judgement = judged(body, case=whole_numbers())
     odd = sum(case % 2 for case in seen)
-    assert 0 < odd < 20
+    assert 0 < odd < 12
     assert judgement.status == Status.PASSED
-    assert (judgement.evidence.examples, judgement.evidence.unsupported) == (20 - odd, odd)
+    assert (judgement.evidence.examples, judgement.evidence.unsupported) == (12 - odd, odd)
 
 
 def test_not_supported_without_any_example_is_not_offered() -> None:
@@ -302,7 +302,7 @@ def test_evidence_of_one_check_does_not_reach_the_next() -> None:
         current_evidence().note("once")
 
     first, second = (judged(body, case=whole_numbers()) for _ in range(2))
-    assert (first.evidence.examples, second.evidence.examples) == (20, 20)
+    assert (first.evidence.examples, second.evidence.examples) == (12, 12)
     assert first.evidence is not second.evidence
 
 
