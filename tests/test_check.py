@@ -119,7 +119,7 @@ def test_a_check_can_be_configured_again() -> None:
     for seed in (5, 5, 6):
         judge(configured(check, "quick", seed), NOBODY)
     assert seen[:12] == seen[12:24] == drawn(5)
-    assert seen[40:] == drawn(6)
+    assert seen[24:] == drawn(6)
 
 
 def test_a_check_without_examples_runs_once() -> None:
