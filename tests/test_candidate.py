@@ -78,6 +78,10 @@ SETTINGS: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
         torch.are_deterministic_algorithms_enabled,
         lambda: torch.use_deterministic_algorithms(True),
     ),
+    "autocast": (
+        lambda: (torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu"), torch.is_autocast_enabled("cuda")),
+        lambda: (torch.set_autocast_enabled("cpu", True), torch.set_autocast_dtype("cpu", torch.float16)),
+    ),
     "float32 matmul precision": (
         torch.get_float32_matmul_precision,
         lambda: torch.set_float32_matmul_precision("high"),

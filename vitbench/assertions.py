@@ -132,6 +132,11 @@ def assert_numerics(
     _judge(actual.double(), expected, what, bound, rule)
 
 
+def numerics_can_tell(expected: Tensor, in_dtype: Sequence[Tensor]) -> bool:
+    """Whether tier N would tell a right answer from zeros and constants; rounding alone can make it hopeless."""
+    return not _flaw(expected) and not _blunt(_numerics_bound(expected, in_dtype, "", NUMERICS_FACTOR), expected)
+
+
 def _numerics_bound(expected: Tensor, in_dtype: Sequence[Tensor], what: str, factor: float) -> float:
     """The error that tier N allows; infinite where the reference itself is not finite in the dtype."""
     if not in_dtype or expected.dtype != torch.float64:
@@ -144,7 +149,7 @@ def _numerics_bound(expected: Tensor, in_dtype: Sequence[Tensor], what: str, fac
     return factor * worst + NUMERICS_ULPS * torch.finfo(in_dtype[0].dtype).eps * expected.abs().max().item()
 
 
-def _blunt(bound: float, expected: Tensor, *, varied: bool) -> str:
+def _blunt(bound: float, expected: Tensor, *, varied: bool = True) -> str:
     """Why no error within the bound would be seen: zeros, or the best of all constants, would pass too."""
     least = expected.abs().max().item()
     if varied and expected.numel() > 1:

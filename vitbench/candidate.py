@@ -169,11 +169,20 @@ class Candidate(ForeignCode):
             raise NotSupported(f"build() never looks at {names}")
         return model
 
-    def trial(self, case: Case, weights: Weights | None = None, *, exactly: bool = False) -> Trial:
-        """The case's model with exercised (or the given) weights, ready to be asked.
+    def trial(
+        self,
+        case: Case,
+        weights: Weights | None = None,
+        *,
+        exactly: bool = False,
+        dtype: torch.dtype = torch.float64,
+        altered: Callable[[Weights], Weights] | None = None,
+    ) -> Trial:
+        """The case's model with exercised (or the given) weights rounded to ``dtype``, ready to be asked.
 
-        Unless ``exactly``, features that the candidate declares out of reach are first replaced by plain ones, so
-        that a package of square images is judged by as many examples as any other.
+        ``altered`` gives new values to some of the weights. Unless ``exactly``, features that the candidate declares out
+        of reach are first replaced by plain ones, so that a package of square images is judged by as many examples as
+        any other.
         """
         if not exactly:
             case = replace(case, config=self.within_reach(case.config))
@@ -181,8 +190,11 @@ class Candidate(ForeignCode):
         current_evidence().float32_inside = self.float32_inside
         if weights is None:
             weights = exercised_weights(case.config, self.conventions, case.seed)
-        trial = Trial(self, case, weights)
-        self.call("load", trial.model, weights)
+        if altered is not None:
+            weights = {**weights, **altered(weights)}
+        rounded = {name: weight.to(dtype) for name, weight in weights.items()}
+        trial = Trial(self, case, {name: weight.double() for name, weight in rounded.items()}, dtype)
+        self.call("load", trial.model, rounded)
         return trial
 
     def fresh(self, case: Case) -> Trial:

@@ -106,10 +106,12 @@ def vit_cases(
     heads: Sequence[int] = HEADS,
     depths: Sequence[int] = DEPTHS,
     batches: Sequence[int] = BATCHES,
+    classes: Sequence[int] = CLASSES,
+    mlp_dims: Sequence[int] = MLP_DIMS,
     dropouts: Sequence[float] = (0.0,),
 ) -> st.SearchStrategy[Case]:
     """Configurations over every size that a Vision Transformer has."""
-    choices = (grids, patches, heads, HEAD_DIMS, CHANNELS, depths, MLP_DIMS, CLASSES, dropouts, batches)
+    choices = (grids, patches, heads, HEAD_DIMS, CHANNELS, depths, mlp_dims, classes, dropouts, batches)
 
     def case(drawn: Sequence[Any]) -> Case:
         grid, patch, num_heads, head_dim, channels, depth, mlp_dim, num_classes, rate, batch, seed = drawn

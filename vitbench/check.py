@@ -14,7 +14,7 @@ from zlib import crc32
 import hypothesis
 import torch
 from hypothesis import HealthCheck, Phase, settings
-from hypothesis.errors import Flaky
+from hypothesis.errors import Flaky, UnsatisfiedAssumption
 from hypothesis.strategies import SearchStrategy
 
 from vitbench.candidate import ForeignCode
@@ -227,6 +227,8 @@ def _observed(inner: Check) -> Check:
             evidence.unsupported += 1
             evidence.unsupported_reason = str(error)
             return
+        except UnsatisfiedAssumption:
+            raise  # no example at all: hypothesis draws another
         except Exception:
             evidence.failed.add(example)
             raise

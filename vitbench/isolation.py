@@ -12,12 +12,25 @@ def _set_default_device(device: torch.device) -> None:
     torch.set_default_device(None if device == torch.device("cpu") else device)
 
 
+def _autocast() -> tuple[bool, torch.dtype, bool, torch.dtype]:
+    return tuple(  # type: ignore[return-value]
+        read(kind) for kind in ("cpu", "cuda") for read in (torch.is_autocast_enabled, torch.get_autocast_dtype)
+    )
+
+
+def _set_autocast(state: tuple[bool, torch.dtype, bool, torch.dtype]) -> None:
+    for kind, enabled, dtype in (("cpu", *state[:2]), ("cuda", *state[2:])):
+        torch.set_autocast_enabled(kind, enabled)
+        torch.set_autocast_dtype(kind, dtype)
+
+
 _SETTINGS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
     "the default dtype": (torch.get_default_dtype, torch.set_default_dtype),
     "the default device": (torch.get_default_device, _set_default_device),
     "grad mode": (torch.is_grad_enabled, torch.set_grad_enabled),
     "the number of threads": (torch.get_num_threads, torch.set_num_threads),
     "deterministic mode": (torch.are_deterministic_algorithms_enabled, torch.use_deterministic_algorithms),
+    "autocast": (_autocast, _set_autocast),
     "float32 matmul precision": (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
 }
 

@@ -160,6 +160,24 @@ def equal_tokens(weights: Weights, scale: float = 1.0, *, class_row: bool = True
     return changed | {"position_embedding": everywhere, "class_token": (0 if class_row else 1) * class_token}
 
 
+def flat_tokens(weights: Weights, value: float) -> dict[str, Tensor]:
+    """Weights with which all features of a token are one number, another for each token, whatever the image.
+
+    The numbers lie from 0 to 2 x ``value``.
+    """
+    table = weights["position_embedding"]
+    generator = torch.Generator().manual_seed(table.numel())
+    rows = 2 * value * torch.rand(1, table.shape[1], 1, generator=generator, dtype=table.dtype)
+    patches = {n: torch.zeros_like(w) for n, w in weights.items() if n.startswith("patch_embedding.")}
+    class_token = torch.full_like(weights["class_token"], value / 3)
+    return patches | {"position_embedding": rows.expand_as(table).clone(), "class_token": class_token}
+
+
+def scaled(weights: Weights, prefix: str, factor: float) -> dict[str, Tensor]:
+    """The weights and biases below ``prefix`` times ``factor``."""
+    return {name: factor * weight for name, weight in weights.items() if name.startswith(f"{prefix}.")}
+
+
 def transposed_config(config: ViTConfig) -> ViTConfig:
     """The sizes of the same model for images lying on their side."""
     (height, width), (patch_h, patch_w) = config.image_size, config.patch_size

@@ -62,6 +62,7 @@ AREAS = (
     "POS",
     "HYBRID",
     "TRAIN",
+    "NUM",
     "PURE",
     "PATH",
     "STATE",

@@ -26,13 +26,18 @@ Weights = Mapping[str, Tensor]
 
 
 class Trial:
-    """One model of the candidate with known weights, and the reference's answers for the same weights."""
+    """One model of the candidate with known weights, and the reference's answers for the same weights.
 
-    def __init__(self, candidate: "Candidate", case: Case, weights: Weights) -> None:
+    The model computes in ``dtype``; ``weights`` are always float64, and hold the numbers that it got.
+    """
+
+    def __init__(
+        self, candidate: "Candidate", case: Case, weights: Weights, dtype: torch.dtype = torch.float64
+    ) -> None:
         self.candidate, self.case, self.config, self.weights = candidate, case, case.config, weights
-        self.conventions = candidate.conventions
-        self.images = case.images()
-        self.model: Model = candidate.build(case.config)
+        self.conventions, self.dtype = candidate.conventions, dtype
+        self.images = case.images(dtype)
+        self.model: Model = candidate.build(case.config, dtype)
 
     @property
     def module(self) -> nn.Module:
@@ -75,8 +80,8 @@ class Trial:
         return self.reference_on(self.images)
 
     def reference_on(self, images: Tensor) -> Stages:
-        """Every stage of the reference on other images."""
-        return stages(images, self.weights, self.config, self.conventions)
+        """Every stage of the reference on other images, in float64."""
+        return stages(images.double(), self.weights, self.config, self.conventions)
 
     def reference_block(self, i: int, z: Tensor) -> Tensor:
         """The reference's block ``i`` on given tokens. (B, N+1, D) -> (B, N+1, D)."""
@@ -101,7 +106,7 @@ class Trial:
 
     def with_weights(self, changes: Weights) -> "Trial":
         """The same trial with some canonical parameters replaced."""
-        return self.candidate.trial(self.case, {**self.weights, **changes}, exactly=True)
+        return self.candidate.trial(self.case, {**self.weights, **changes}, exactly=True, dtype=self.dtype)
 
     def zeroed(self, *suffixes: str) -> "Trial":
         """The same trial with every parameter zero whose name ends with one of ``suffixes``."""
@@ -110,7 +115,7 @@ class Trial:
     def at_image_size(self, image_size: tuple[int, int]) -> "Trial":
         """The same model made ready for another image size by the package's own means; the case's seed draws the images."""
         resized = self.of(self.candidate.call("at_image_size", self.model, image_size))
-        resized.images = random_images((self.case.batch, self.config.channels, *image_size), self.case.seed)
+        resized.images = random_images((self.case.batch, self.config.channels, *image_size), self.case.seed, self.dtype)
         return resized
 
     def logits(self, images: Tensor | None = None) -> Tensor:

@@ -11,6 +11,7 @@ from vitbench.deviations import (
     forward,
     hybrid,
     kernel,
+    numerics,
     paths,
     positions,
     state,
@@ -42,6 +43,7 @@ BANK: dict[str, Deviation] = {
         positions,
         hybrid,
         training,
+        numerics,
         paths,
         state,
     )
