@@ -33,7 +33,7 @@ EXPECTED = {
     "timm": ("DOES NOT CONFORM", set()),
     "torchvision": ("INCOMPLETE", SQUARES_ONLY),
     "transformers": ("DOES NOT CONFORM", set()),
-    "vit_pytorch": ("DOES NOT CONFORM", {"VIT-PATCH-LINEAR", *RESIZE}),
+    "vit_pytorch": ("DOES NOT CONFORM", {"VIT-PATCH-LINEAR", "VIT-PATCH-IMPULSE", *RESIZE}),
 }
 
 

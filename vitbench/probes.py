@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor
+from torch.nn.functional import gelu, layer_norm, linear
 
-from vitbench.reference.config import PositionResize, ViTConfig
+from vitbench.reference.config import Activation, Conventions, PositionResize, ViTConfig
 from vitbench.reference.parameters import Weights
 from vitbench.reference.positions import resize_position_embedding
 
@@ -197,3 +198,79 @@ def transposed_weights(weights: Weights, config: ViTConfig, *, class_row: bool) 
             pixels = weights[name].reshape(config.channels, *config.patch_size)
             changed[name] = pixels.transpose(1, 2).flatten()
     return {**weights, **changed}
+
+
+def attention_read_out(weights: Weights) -> dict[str, Tensor]:
+    """Weights with which block 0's attention adds a linear function of its first norm, for tokens that are all equal.
+
+    Equal tokens attend to equal values, whatever the scale or the heads; no bias is left.
+    """
+    prefix = "blocks.0.attention"
+    kept = {name: weights[name] for name in (f"{prefix}.value.weight", f"{prefix}.output.weight")}
+    silent = [f"{prefix}.{name}.bias" for name in ("value", "output")]
+    return kept | {name: torch.zeros_like(weights[name]) for name in silent if name in weights}
+
+
+def mlp_read_out(weights: Weights) -> dict[str, Tensor]:
+    """Weights with which block 0's MLP adds a linear function of its second norm, whichever GELU it has.
+
+    Two hidden units receive x and -x, and are subtracted: x Phi(x) - (-x) Phi(-x) = x, as in its other forms.
+    """
+    fc1, fc2 = "blocks.0.mlp.fc1", "blocks.0.mlp.fc2"
+    changed = {
+        f"{fc}.{leaf}": torch.zeros_like(weights[f"{fc}.{leaf}"]) for fc in (fc1, fc2) for leaf in ("weight", "bias")
+    }
+    changed[f"{fc1}.weight"][:2] = torch.stack([weights[f"{fc1}.weight"][0], -weights[f"{fc1}.weight"][0]])
+    changed[f"{fc2}.weight"][:, :2] = torch.stack(
+        [weights[f"{fc2}.weight"][:, 0], -weights[f"{fc2}.weight"][:, 0]], dim=1
+    )
+    return changed
+
+
+def read_out_matrix(weights: Weights, norm: str) -> Tensor:
+    """The linear function that ``attention_read_out`` (norm1) or ``mlp_read_out`` (norm2) leaves of block 0. (D, D)."""
+    if norm == "norm1":
+        return weights["blocks.0.attention.output.weight"] @ weights["blocks.0.attention.value.weight"]
+    return torch.outer(weights["blocks.0.mlp.fc2.weight"][:, 0], weights["blocks.0.mlp.fc1.weight"][0])
+
+
+def block_norm(z: Tensor, weights: Weights, norm: str, epsilon: float) -> Tensor:
+    """A LayerNorm of block 0, by torch's own function. Shapes kept."""
+    gain, bias = (weights[f"blocks.0.{norm}.{leaf}"] for leaf in ("weight", "bias"))
+    return layer_norm(z, z.shape[-1:], gain, bias, epsilon)
+
+
+def constant_values(weights: Weights) -> dict[str, Tensor]:
+    """Weights with which block 0's values are the same for every token, while queries and keys differ as before.
+
+    The first feature behind the norm is one for every token, and the values are made of it alone.
+    """
+    gain, bias = (weights[f"blocks.0.norm1.{leaf}"].clone() for leaf in ("weight", "bias"))
+    gain[0], bias[0] = 0, 1
+    value = torch.zeros_like(weights["blocks.0.attention.value.weight"])
+    value[:, 0] = weights["blocks.0.attention.value.weight"][:, 0]
+    return {"blocks.0.norm1.weight": gain, "blocks.0.norm1.bias": bias, "blocks.0.attention.value.weight": value}
+
+
+def projections(z: Tensor, weights: Weights, num_heads: int, conventions: Conventions) -> list[Tensor]:
+    """Query, key and value of block 0 by torch's own functions. (B, N+1, D) -> three times (B, h, N+1, D_h)."""
+    normed = block_norm(z, weights, "norm1", conventions.layer_norm_eps)
+    return [
+        linear(normed, weights[f"{prefix}.weight"], weights.get(f"{prefix}.bias"))
+        .unflatten(-1, (num_heads, -1))
+        .transpose(1, 2)
+        for prefix in (f"blocks.0.attention.{name}" for name in ("query", "key", "value"))
+    ]
+
+
+def attention_output(merged: Tensor, weights: Weights) -> Tensor:
+    """Block 0's output projection, by torch's own function. (..., D) -> (..., D)."""
+    prefix = "blocks.0.attention.output"
+    return linear(merged, weights[f"{prefix}.weight"], weights[f"{prefix}.bias"])
+
+
+def closed_form_gelu(x: Tensor, activation: Activation) -> Tensor:
+    """The declared form of GELU by torch's own functions. Shapes kept."""
+    if activation == "quick_gelu":
+        return x * torch.sigmoid(1.702 * x)
+    return gelu(x, approximate="tanh" if activation == "gelu_tanh" else "none")

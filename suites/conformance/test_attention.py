@@ -1,5 +1,7 @@
 """ATTN: multi-head self-attention (appendix A, Eq. 5 to 8)."""
 
+from dataclasses import replace
+
 import torch
 
 from vitbench.assertions import assert_changed, assert_consistent, assert_holds, assert_semantics, assert_tensor
@@ -7,9 +9,18 @@ from vitbench.candidate import Candidate
 from vitbench.cases import Case, vit_cases
 from vitbench.check import given, requirement
 from vitbench.errors import NotSupported
-from vitbench.probes import crossed_order, head_order, reorder_features
+from vitbench.probes import (
+    attention_output,
+    constant_values,
+    crossed_order,
+    head_order,
+    projections,
+    reorder_features,
+)
 
 SEVERAL_HEADS = (2, 3, 4)
+ATTENTION = "blocks.0.attention"
+MLP_OUTPUT = ("mlp.fc2.weight", "mlp.fc2.bias")
 
 
 @requirement("VIT-ATTN-ROWS")
@@ -34,6 +45,31 @@ def test_attention_is_the_scaled_softmax_of_queries_and_keys(impl: Candidate, ca
     for i, (z, attention) in enumerate(zip(received, trial.attention(), strict=False)):
         single = trial.float32_attention_error(i, z)
         assert_consistent(attention, trial.reference_attention(i, z), f"attention of block {i}", float32_error=single)
+
+
+@requirement("VIT-ATTN-TWO-TOKENS")
+@given(case=vit_cases(depths=(1,)))
+def test_two_tokens_share_by_a_sigmoid(impl: Candidate, case: Case) -> None:
+    config = impl.within_reach(case.config)
+    one_patch = replace(config, image_size=config.patch_size)
+    trial = impl.trial(replace(case, config=one_patch), exactly=True).zeroed(*MLP_OUTPUT)
+    received = trial.block_outputs()[0] - trial.tokens()  # (B, 2, D)
+    query, key, value = projections(trial.tokens(), trial.weights, config.num_heads, trial.conventions)
+    lean = query @ (key[:, :, 1] - key[:, :, 0])[..., None] / config.head_dim**0.5  # (B, h, 2, 1)
+    mixed = value[:, :, :1] + torch.sigmoid(lean) * (value[:, :, 1:] - value[:, :, :1])  # (B, h, 2, D_h)
+    expected = attention_output(mixed.transpose(1, 2).flatten(2), trial.weights)
+    assert_consistent(received, expected, "what each of two tokens receives")
+
+
+@requirement("VIT-ATTN-CONSTANT")
+@given(case=vit_cases(depths=(1,)))
+def test_values_that_are_all_the_same_come_through(impl: Candidate, case: Case) -> None:
+    trial = impl.trial(case).zeroed(*MLP_OUTPUT)
+    trial = trial.with_weights(constant_values(trial.weights))
+    received = trial.block_outputs()[0] - trial.tokens()
+    value = trial.weights[f"{ATTENTION}.value.weight"][:, 0] + trial.weights.get(f"{ATTENTION}.value.bias", 0)
+    expected = attention_output(value, trial.weights).expand_as(received)
+    assert_consistent(received, expected, "what each token receives where all values are the same")
 
 
 @requirement("VIT-ATTN-UNIFORM")

@@ -1,10 +1,13 @@
 """MLP: two layers with a GELU between (section 3.1)."""
 
+import torch
+from torch.nn.functional import linear
+
 from vitbench.assertions import assert_changed, assert_consistent, assert_holds
 from vitbench.candidate import Candidate
-from vitbench.cases import SEVERAL_PATCHES, Case, vit_cases
-from vitbench.check import given, requirement
-from vitbench.probes import one_patch_changed_each
+from vitbench.cases import SEVERAL_PATCHES, Case, random_images, vit_cases
+from vitbench.check import FEW, given, requirement
+from vitbench.probes import closed_form_gelu, one_patch_changed_each
 
 ATTENTION_OUTPUT = ("attention.output.weight", "attention.output.bias")
 
@@ -17,6 +20,18 @@ def test_the_activation_is_the_declared_gelu(impl: Candidate, case: Case) -> Non
     for i, z in enumerate(trial.block_outputs()):
         assert_consistent(z, trial.reference_block(i, received), f"z_{i + 1} with the MLP branch alone")
         received = z
+
+
+@requirement("VIT-MLP-READOUT")
+@given(case=vit_cases(depths=(1,)), examples=FEW)
+def test_a_hidden_unit_answers_its_bias_by_the_declared_gelu(impl: Candidate, case: Case) -> None:
+    trial = impl.trial(case).zeroed(*ATTENTION_OUTPUT, "mlp.fc1.weight")
+    x = 8 * torch.sin(random_images((trial.config.mlp_dim,), case.seed))  # (M)
+    trial = trial.with_weights({"blocks.0.mlp.fc1.bias": x})
+    added = trial.block_outputs()[0] - trial.tokens()
+    weight, bias = (trial.weights[f"blocks.0.mlp.fc2.{leaf}"] for leaf in ("weight", "bias"))
+    expected = linear(closed_form_gelu(x, trial.conventions.activation), weight, bias).expand_as(added)
+    assert_consistent(added, expected, "what hidden units add that receive their bias alone")
 
 
 @requirement("VIT-MLP-TOKENWISE")

@@ -5,8 +5,8 @@ from math import sqrt
 from vitbench.assertions import assert_consistent, assert_semantics
 from vitbench.candidate import Candidate
 from vitbench.cases import Case, vit_cases
-from vitbench.check import given, requirement
-from vitbench.probes import equal_tokens
+from vitbench.check import FEW, given, requirement
+from vitbench.probes import attention_read_out, block_norm, equal_tokens, mlp_read_out, read_out_matrix
 from vitbench.reference.vit import representation
 
 
@@ -20,6 +20,22 @@ def test_epsilon_is_the_declared_one(impl: Candidate, case: Case) -> None:
     small = trial.with_weights(tokens)
     what = f"logits where the final norm's variance is near {epsilon:g}, the layer_norm_eps of the conventions"
     assert_semantics(small.logits()[0], small.reference.logits[0], what)
+
+
+@requirement("VIT-NORM-BLOCKS")
+@given(case=vit_cases(depths=(1,)), examples=FEW)
+def test_epsilon_is_the_declared_one_within_the_blocks(impl: Candidate, case: Case) -> None:
+    trial = impl.trial(case)
+    epsilon, class_row = trial.conventions.layer_norm_eps, trial.conventions.class_token_has_position
+    small = equal_tokens(trial.weights, scale=sqrt(epsilon), class_row=class_row)  # of a variance near epsilon
+    for norm, read_out in (("norm1", attention_read_out), ("norm2", mlp_read_out)):
+        alone = trial.with_weights({**small, **read_out(trial.weights)})
+        z = alone.tokens()
+        normed = block_norm(z, alone.weights, norm, epsilon)
+        projection = read_out_matrix(alone.weights, norm)  # (D, D)
+        added = alone.block_outputs()[0] - z
+        what = f"what a block adds that reads out its {norm}, where the variance is near {epsilon:g}"
+        assert_consistent(added, normed @ projection.T, what)
 
 
 @requirement("VIT-NORM-FINAL")

@@ -36,6 +36,19 @@ def test_patch_tokens_are_the_projected_patches(impl: Candidate, case: Case) -> 
     assert_semantics(trial.patch_tokens(), trial.reference.patch_tokens, "patch tokens")
 
 
+@requirement("VIT-PATCH-IMPULSE")
+@given(case=vit_cases())
+def test_a_lit_pixel_reads_out_its_weights(impl: Candidate, case: Case) -> None:
+    if impl.conventions.patch_embedding != "linear":
+        raise NotSupported(f"declares patch_embedding = {impl.conventions.patch_embedding}, which is not linear")
+    trial = impl.trial(case)
+    kernel = trial.weights["patch_embedding.weight"].flatten(1).T  # (C P_h P_w, D)
+    pixels = torch.eye(len(kernel), dtype=torch.float64).unflatten(1, (trial.config.channels, *trial.config.patch_size))
+    lit = pixels.repeat(1, 1, *trial.config.grid)  # one image a pixel, lit in every patch: (C P_h P_w, C, H, W)
+    read = trial.patch_tokens(lit) - trial.patch_tokens(torch.zeros_like(lit))
+    assert_consistent(read, kernel[:, None].expand_as(read), "what one lit pixel adds, (C P_h P_w, N, D)")
+
+
 @requirement("VIT-PATCH-LINEAR")
 @given(case=vit_cases())
 def test_the_patch_embedding_is_affine(impl: Candidate, case: Case) -> None:

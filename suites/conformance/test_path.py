@@ -39,7 +39,7 @@ def test_recording_gradients_changes_nothing(impl: Candidate, case: Case) -> Non
 
 
 @requirement("VIT-PATH-KERNEL")
-@given(case=vit_cases())
+@given(case=vit_cases(), examples=FEW)
 def test_the_attention_kernel_does_not_show(impl: Candidate, case: Case) -> None:
     trial = impl.trial(case)
     before = trial.logits()
@@ -64,7 +64,7 @@ def test_attention_written_out_is_the_same(impl: Candidate, case: Case) -> None:
 
 
 @requirement("VIT-PATH-STAGES")
-@given(case=vit_cases())
+@given(case=vit_cases(), examples=FEW)
 def test_a_model_that_was_looked_at_is_the_same(impl: Candidate, case: Case) -> None:
     offered = [hook for hook in STAGES if impl.offers(hook)]
     if not offered:

@@ -7,6 +7,7 @@ from typing import Any
 
 from vitbench.adapters.reference import Checkpointed, ReferenceAdapter
 from vitbench.deviations import (
+    closed_forms,
     equivalent,
     forward,
     hybrid,
@@ -40,6 +41,7 @@ BANK: dict[str, Deviation] = {
         forward,
         weights,
         steps,
+        closed_forms,
         positions,
         hybrid,
         training,

@@ -20,6 +20,22 @@ DECLARED = (
         hooks=("tokens", "attention"),
     ),
     Requirement(
+        id="VIT-ATTN-TWO-TOKENS",
+        level=Level.MUST,
+        statement="With two tokens, each must receive sigmoid((k_1 - k_0) q / sqrt(D_h)) of the second one's value, the rest of the first's.",
+        rationale="The smallest attention there is, in closed form: scale, softmax, heads and merge without a reference.",
+        source="Eq. 5 to 8 for N = 1",
+        hooks=("tokens", "block_outputs"),
+    ),
+    Requirement(
+        id="VIT-ATTN-CONSTANT",
+        level=Level.MUST,
+        statement="Where all values are the same, every token must receive that value, whatever the queries and keys.",
+        rationale="Weights that do not sum to one over the keys show, also where they cannot be seen.",
+        source="Eq. 6 and 7",
+        hooks=("tokens", "block_outputs"),
+    ),
+    Requirement(
         id="VIT-ATTN-UNIFORM",
         level=Level.MUST,
         statement="With query weights of zero, every token must receive the same mean of all values.",

@@ -12,6 +12,14 @@ DECLARED = (
         hooks=("tokens", "block_outputs"),
     ),
     Requirement(
+        id="VIT-MLP-READOUT",
+        level=Level.MUST,
+        statement="A hidden unit that receives x from its bias alone must answer x Phi(x), or the declared form of it, from -8 to 8.",
+        rationale="The activation point by point, far out too, where images seldom lead: clipped forms and series differ there.",
+        source="Hendrycks and Gimpel 2016",
+        hooks=("tokens", "block_outputs"),
+    ),
+    Requirement(
         id="VIT-MLP-TOKENWISE",
         level=Level.MUST,
         statement="The MLP must treat each token by itself.",

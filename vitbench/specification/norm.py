@@ -11,6 +11,14 @@ DECLARED = (
         source="Ba et al. 2016; declared convention",
     ),
     Requirement(
+        id="VIT-NORM-BLOCKS",
+        level=Level.MUST,
+        statement="Both LayerNorms of a block must use the declared epsilon too, where the tokens' variance is as small as epsilon.",
+        rationale="Norms are made in several places, and one is made with another default (transformers #18137).",
+        source="Ba et al. 2016; declared convention",
+        hooks=("tokens", "block_outputs"),
+    ),
+    Requirement(
         id="VIT-NORM-FINAL",
         level=Level.MUST,
         statement="The representation must be taken through one more LayerNorm, with its own gain and bias.",

@@ -21,6 +21,14 @@ DECLARED = (
         hooks=("patch_tokens",),
     ),
     Requirement(
+        id="VIT-PATCH-IMPULSE",
+        level=Level.MUST,
+        statement="A single lit pixel must add exactly its column of the kernel to its patch's token.",
+        rationale="A closed form that needs no parity: it names the pixel whose weight is read in the wrong place.",
+        source="Eq. 1",
+        hooks=("patch_tokens",),
+    ),
+    Requirement(
         id="VIT-PATCH-LINEAR",
         level=Level.MUST,
         statement="The patch embedding must be an affine map of the pixels: it keeps weighted means of images.",
