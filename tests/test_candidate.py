@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._subclasses import FakeTensorMode
 
 from vitbench.adapter import OPTIONAL_HOOKS, Adapter, Conventions, NotSupported, ViTConfig
 from vitbench.adapters.reference import ReferenceAdapter
@@ -380,6 +381,10 @@ def test_a_result_is_a_copy_since_a_candidate_may_reuse_its_memory(wrap: Callabl
         ((torch.ones(1),), "logits() returned a tuple, expected a tensor"),
         (torch.ones(2, 2).to_sparse(), "logits() returned a tensor in layout sparse_coo, expected a dense one"),
         (torch.ones(2, device="meta"), "logits() returned a tensor on the meta device, expected a dense one"),
+        (
+            FakeTensorMode().from_tensor(torch.ones(2)),
+            "logits() returned a tensor without data, which a tracer has left in the model, expected a dense one",
+        ),
     ],
 )
 def test_what_is_no_tensor_is_told_by_its_type(value: Any, told: str) -> None:

@@ -18,8 +18,10 @@ def as_tensor(value: Any, what: str) -> Tensor:
         RequirementFailed: it is no array of numbers, or has no plain data.
     """
     tensor = value if isinstance(value, Tensor) else _taken_over(value, what)
-    if tensor.layout != torch.strided or tensor.is_meta:
+    fake = type(tensor).__name__ == "FakeTensor"  # by its name: importing the class takes a second
+    if tensor.layout != torch.strided or tensor.is_meta or fake:
         kind = "on the meta device" if tensor.is_meta else f"in layout {short(tensor.layout)}"
+        kind = "without data, which a tracer has left in the model" if fake else kind
         raise RequirementFailed(f"{what} returned a tensor {kind}, expected a dense one")
     return tensor.detach().to("cpu", copy=True)
 

@@ -73,7 +73,10 @@ class HybridTrial(Trial):
         if not isinstance(answer, Tensor) or not answer.requires_grad:
             return {}
         upstream = random_images(answer.shape, self.case.seed).to(answer)
-        found = torch.autograd.grad(answer, list(parameters.values()), upstream, allow_unused=True)
+        leaves = list(parameters.values())
+        found = self.candidate.guarded(
+            "backward", lambda: torch.autograd.grad(answer, leaves, upstream, allow_unused=True), grad=True
+        )
         return {name: g.abs().max().item() for name, g in zip(parameters, found, strict=True) if g is not None}
 
     def _num_patches(self, images: Tensor) -> int:  # noqa: ARG002  # the map decides, whatever the images

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from vitbench.assertions import assert_consistent, assert_equal, assert_same_bits
+from vitbench.assertions import assert_consistent, assert_equal, assert_holds, assert_same_bits
 from vitbench.candidate import Candidate
 from vitbench.cases import Case, random_images, vit_cases
 from vitbench.check import FEW, given, requirement
@@ -123,6 +123,7 @@ def _assert_same_gradients(actual: Trial, expected: Trial, what: str) -> None:
         torch.manual_seed(trial.case.seed)  # where there is dropout, it falls on the same elements
         found.append([gradient for gradient in own_gradients(trial).values() if gradient is not None])
     shapes = [[tuple(gradient.shape) for gradient in gradients] for gradients in found]
+    assert_holds(bool(found[0]), f"{what}: without it, no parameter gets a gradient at all")
     assert_equal(shapes[1], shapes[0], f"shapes of the {what}")
     before, after = (torch.cat([gradient.flatten() for gradient in gradients]) for gradients in found)
     assert_consistent(after, before, what)

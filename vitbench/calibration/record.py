@@ -1,8 +1,9 @@
 """A calibration's results: JSON Lines, a header, a row for each candidate as it ends, a footer once all have."""
 
 import json
+import textwrap
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self, TextIO
@@ -12,6 +13,7 @@ from vitbench.calibration.plan import Extent
 from vitbench.calibration.specimens import Specimen
 from vitbench.errors import OutputUnwritable, ResultsUnreadable
 from vitbench.requirement import Status
+from vitbench.specification import REQUIREMENTS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,12 +57,13 @@ class Recorder:
 
     def add(self, row: Row) -> None:
         """One candidate, judged by all that it was to be judged by."""
-        runs = {id_: [cell.examples, *Counter(cell.statuses).elements()] for id_, cell in row.cells.items()}
-        reasons = {id_: cell.reason for id_, cell in row.cells.items() if cell.reason}
+        line = {"kind": "row", "specimen": row.specimen.key, "examples": _by(row, lambda cell: str(cell.examples))}
+        line["statuses"] = _by(row, lambda cell: " ".join(sorted(Counter(cell.statuses).elements())))
+        reasons = {
+            id_: textwrap.shorten(cell.reason, _LONGEST_REASON) for id_, cell in row.cells.items() if cell.reason
+        }
         seconds = round(sum(cell.duration_s for cell in row.cells.values()), 2)
-        self._write(
-            {"kind": "row", "specimen": row.specimen.key, "cells": runs, "reasons": reasons, "duration_s": seconds}
-        )
+        self._write({**line, "reasons": reasons, "duration_s": seconds})
 
     def finish(self, duration_s: float, faults: Sequence[str]) -> None:
         """The footer of a run that came to its end."""
@@ -98,9 +101,27 @@ def unfinished(path: Path, header: Header, known: Mapping[str, Specimen]) -> lis
         raise ResultsUnreadable(f"{path} is no results file of a calibration ({error}); remove it") from error
 
 
+def _by(row: Row, fact: Callable[[Cell], str]) -> dict[str, list[str]]:
+    """A row's requirements by what is the same of them, since most are alike."""
+    found: dict[str, list[str]] = {}
+    for id_, cell in row.cells.items():
+        found.setdefault(fact(cell), []).append(id_.removeprefix(_PREFIX))
+    return found
+
+
 def _row(line: Mapping[str, Any], specimen: Specimen) -> Row:
+    examples = {_PREFIX + short: int(count) for count, ids in line["examples"].items() for short in ids}
     cells = {
-        id_: Cell(statuses=Counter(map(Status, runs)), examples=examples, reason=line["reasons"].get(id_, ""))
-        for id_, (examples, *runs) in line["cells"].items()
+        _PREFIX + short: Cell(
+            statuses=Counter(map(Status, statuses.split())),
+            examples=examples[_PREFIX + short],
+            reason=line["reasons"].get(_PREFIX + short, ""),
+        )
+        for statuses, ids in line["statuses"].items()
+        for short in ids
     }
-    return Row(specimen=specimen, cells=cells)
+    return Row(specimen=specimen, cells={id_: cells[id_] for id_ in REQUIREMENTS if id_ in cells})
+
+
+_PREFIX = "VIT-"
+_LONGEST_REASON = 160
