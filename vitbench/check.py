@@ -22,6 +22,7 @@ from vitbench.errors import HarnessError, NotSupported, RequirementFailed
 from vitbench.evidence import Evidence, collecting, current_evidence
 from vitbench.requirement import Requirement, Status
 from vitbench.specification import REQUIREMENTS
+from vitbench.stored_example import StoredExample, after_replay
 
 Check = TypeVar("Check", bound=Callable[..., None])
 
@@ -128,12 +129,23 @@ def collect(suite: ModuleType) -> dict[str, Callable[..., None]]:
     return {id_: found[id_] for id_ in REQUIREMENTS if id_ in found}
 
 
-def configured(check: Callable[..., None], preset: str, seed: int, *, shrink: bool = True) -> Callable[..., None]:
-    """The check with a preset's number of examples, drawn from a seed; the same arguments draw the same examples."""
+def configured(
+    check: Callable[..., None], preset: str, seed: int, *, shrink: bool = True, stored: StoredExample | None = None
+) -> Callable[..., None]:
+    """The check with a preset's number of examples, drawn from a seed; the same arguments draw the same examples.
+
+    Where a run before has ``stored`` the example on which it failed, that one is tried first.
+    """
     parts: Any = check
+    if not parts.strategies:
+        return _drawn(parts.body, parts.requirement, preset)
     phases = (Phase.explicit, Phase.generate, Phase.shrink) if shrink else (Phase.generate,)
-    fresh = _drawn(parts.body, parts.requirement, preset)
-    return _bounded(fresh, parts.body.most_examples[preset], seed, phases) if parts.strategies else fresh
+
+    def bounded(phases: Sequence[Phase]) -> Callable[..., None]:
+        fresh = _drawn(parts.body, parts.requirement, preset)
+        return _bounded(fresh, parts.body.most_examples[preset], seed, phases, stored)
+
+    return after_replay(bounded((Phase.reuse,)), bounded(phases)) if stored and stored.exists else bounded(phases)
 
 
 def sampled(check: Callable[..., None], seeds: int, seed: int) -> Callable[..., None]:
@@ -158,17 +170,20 @@ def _reseeded(example: Any) -> Any:
     return replace(example, seed=crc32(repr(example).encode()))
 
 
-def _bounded(check: Any, examples: int, seed: int, phases: Sequence[Phase]) -> Any:
+def _bounded(
+    check: Any, examples: int, seed: int, phases: Sequence[Phase], stored: StoredExample | None = None
+) -> Callable[..., None]:
     chosen = settings(
         max_examples=examples,
         deadline=None,
-        database=None,
+        database=stored,
         phases=phases,
         report_multiple_bugs=False,
         suppress_health_check=list(HealthCheck),
         print_blob=False,
     )
-    return hypothesis.seed(seed)(chosen(check))
+    bounded: Callable[..., None] = chosen(hypothesis.seed(seed)(check))  # a seed given last takes the database away
+    return bounded
 
 
 def judge(

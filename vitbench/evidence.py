@@ -30,6 +30,10 @@ class Evidence:
         self.example, self.example_is_final, self.assertions = example, False, 0
         _watcher.get()(example, self.examples)
 
+    def forget(self) -> None:
+        """Begin anew."""
+        vars(self).update(vars(Evidence()))
+
     def compared(self, margin: float | None = None) -> None:
         """Count an assertion, and its margin where it compares by a bound."""
         self.assertions += 1

@@ -4,26 +4,24 @@ It is loaded into every pytest run of an environment that has vitbench, so it do
 heavy, until a requirement's check is collected.
 """
 
-import argparse
 import json
-from collections.abc import Generator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 import pytest
 
+from vitbench.command_line import add_options, options_of, require_consistent, subject_of
 from vitbench.errors import VitbenchError
 
 if TYPE_CHECKING:
     from vitbench.candidate import Candidate
     from vitbench.kernel import Kernel
-    from vitbench.requirement import Subject
     from vitbench.results import VerdictRecord
     from vitbench.session import ConformanceSession, Introduction, Options
+    from vitbench.stored_example import StoredExample
     from vitbench.supervision import Supervisor
 
 _EVIDENCE = pytest.StashKey[Any]()
-_SEEDS = 2**32
 _NOTHING_SELECTED = {
     "model": "only checks of attention kernels are selected; name what they judge with --kernel package:function",
     "kernel": "only checks of models are selected; name what they judge with --impl NAME",
@@ -32,88 +30,15 @@ _CHECKS = pytest.StashKey["ConformanceChecks"]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    group = parser.getgroup("vitbench", "vitbench: conformance of Vision Transformers")
-    group.addoption(
-        "--impl",
-        metavar="NAME",
-        help="implementation to judge: a registered name (reference, timm, torchvision, transformers, vit_pytorch, …), "
-        "package.module:object, a package with vitbench_adapter, or a path adapter.py[:object]",
-    )
-    group.addoption(
-        "--kernel",
-        metavar="NAME",
-        help="attention kernel to judge alone, in place of --impl: package.module:function or a path kernel.py:function; "
-        "the function takes query, key and value, (B, heads, tokens, head dim) each, and returns the same shape",
-    )
-    group.addoption("--device", default="cpu", metavar="DEVICE", help="cpu or cuda:N (default: cpu)")
-    group.addoption(
-        "--preset",
-        choices=("quick", "standard", "full"),
-        default="quick",
-        help="on how many configurations each requirement is tried (default: quick)",
-    )
-    group.addoption(
-        "--seed", type=_seed, default=0, metavar="N", help="draws configurations, weights, images (default: 0)"
-    )
-    group.addoption(
-        "--time-limit",
-        type=_seconds,
-        metavar="SECONDS",
-        help="a requirement of which one example has not ended by then has failed (default: 60)",
-    )
-    group.addoption(
-        "--in-process",
-        action="store_true",
-        help="judge in pytest's own process, for debuggers and coverage: no time limit, and a crash ends the run "
-        "(always so with --pdb, and where there is no Linux)",
-    )
-    group.addoption(
-        "--known-failures",
-        metavar="FILE",
-        help="TOML file of requirements that are known to fail, and why; what is listed there and fails does not fail "
-        "the run, and what is listed and passes does",
-    )
-    group.addoption("--update-known", action="store_true", help="write that file as this run has it")
-    group.addoption("--results", metavar="FILE", help="write the records as JSON Lines, for vitbench.report")
-    group.addoption("--results-cell", metavar="KEY", help="write bare records under this key, as part of a larger run")
+    add_options(parser)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    option = config.option
-    if option.update_known and not option.known_failures:
-        raise pytest.UsageError("--update-known needs the file: --known-failures FILE --update-known")
-    if option.known_failures:
-        _require_known_failures(option)
+    require_consistent(config.option)
     config.addinivalue_line("markers", "requirement(id): the requirement that a check judges; set by vitbench")
     checks = ConformanceChecks(config)
     config.stash[_CHECKS] = checks
     config.pluginmanager.register(checks, "vitbench-conformance")
-
-
-def _seed(text: str) -> int:
-    if not text.strip().isdecimal() or int(text) >= _SEEDS:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0 to 2^32 - 1")
-    return int(text)
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0 < seconds < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is no positive number of seconds")
-    return seconds
-
-
-def _require_known_failures(option: argparse.Namespace) -> None:
-    """Refuse a file that cannot be meant before anything is collected, or xdist's workers are started."""
-    from vitbench.known_failures import load  # noqa: PLC0415
-
-    try:
-        load(Path(option.known_failures), for_update=option.update_known)
-    except VitbenchError as error:
-        raise pytest.UsageError(str(error)) from error
 
 
 @pytest.fixture(scope="session")
@@ -149,14 +74,16 @@ class ConformanceChecks:
             return
         from vitbench.check import configured  # noqa: PLC0415  # torch, needed only now
 
-        subject = self._subject()
+        subject = subject_of(self.config.option)
         items[:] = [item for item in items if not _is_check(item) or item.function.requirement.subject == subject]
         checks = [item for item in items if _is_check(item)]
         if not checks:
             raise pytest.UsageError(_NOTHING_SELECTED[subject])
         self.session = self._open([item.function.requirement.id for item in checks])
+        options = self.session.options
+        stored = self._stored_examples(options)
         for item in checks:
-            item.obj = configured(item.obj, self.session.options.preset, self.session.options.seed)
+            item.obj = configured(item.obj, options.preset, options.seed, stored=stored(item.function.requirement.id))
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
@@ -280,6 +207,20 @@ class ConformanceChecks:
 
         write_summary(terminalreporter, self.session, self.verdict, interrupted=self.interrupted)
 
+    def _stored_examples(self, options: "Options") -> Callable[[str], "StoredExample | None"]:
+        """Where each requirement's failing example is kept: in pytest's cache, if there is one; in no package."""
+        from vitbench.stored_example import StoredExample, folder_of  # noqa: PLC0415
+
+        cache = getattr(self.config, "cache", None)
+        try:
+            home = None if cache is None or options.update_known else cache.mkdir("vitbench")
+        except OSError:  # a folder that is read only
+            home = None
+        if home is None or "site-packages" in home.parts:
+            return lambda _requirement: None
+        folder = folder_of(home, options.impl, options.preset, options.seed, options.device)
+        return lambda requirement: StoredExample(folder / requirement)
+
     def pytest_unconfigure(self) -> None:
         if self.supervisor is not None:
             self.supervisor.end()
@@ -300,39 +241,9 @@ class ConformanceChecks:
         from vitbench.session import ConformanceSession  # noqa: PLC0415  # torch, needed only now
 
         try:
-            return ConformanceSession(self._options(), selected)
+            return ConformanceSession(options_of(self.config.option), selected)
         except VitbenchError as error:
             raise pytest.UsageError(str(error)) from error
-
-    def _subject(self) -> "Subject":
-        """What is judged: each of the two options has its own checks, and the others are not for it."""
-        option = self.config.option
-        if option.impl is not None and option.kernel is not None:
-            raise pytest.UsageError("--impl judges a model, --kernel an attention kernel alone; give one of the two")
-        return "model" if option.kernel is None else "kernel"
-
-    def _options(self) -> "Options":
-        from vitbench.registry import registered  # noqa: PLC0415
-        from vitbench.session import Options  # noqa: PLC0415
-
-        option = self.config.option
-        subject = self._subject()
-        if option.impl is None and subject == "model":
-            names = ", ".join(registered())
-            raise pytest.UsageError(
-                f"say what to judge with --impl NAME; registered names: {names}; other forms: pytest --help"
-            )
-        return Options(
-            impl=option.kernel if subject == "kernel" else option.impl,
-            subject=subject,
-            device=option.device,
-            preset=option.preset,
-            seed=option.seed,
-            results=Path(option.results) if option.results else None,
-            cell=option.results_cell,
-            known_failures=Path(option.known_failures) if option.known_failures else None,
-            update_known=option.update_known,
-        )
 
 
 def _is_check(item: pytest.Item) -> TypeGuard[pytest.Function]:

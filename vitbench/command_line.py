@@ -1,0 +1,131 @@
+"""The options of a conformance run under pytest: each mistake is one line, before anything heavy is imported."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from vitbench.errors import VitbenchError
+
+if TYPE_CHECKING:
+    from vitbench.requirement import Subject
+    from vitbench.session import Options
+
+_SEEDS = 2**32
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """What ``pytest --help`` shows of vitbench."""
+    group = parser.getgroup("vitbench", "vitbench: conformance of Vision Transformers")
+    group.addoption(
+        "--impl",
+        metavar="NAME",
+        help="implementation to judge: a registered name (reference, timm, torchvision, transformers, vit_pytorch, …), "
+        "package.module:object, a package with vitbench_adapter, or a path adapter.py[:object]",
+    )
+    group.addoption(
+        "--kernel",
+        metavar="NAME",
+        help="attention kernel to judge alone, in place of --impl: package.module:function or a path kernel.py:function; "
+        "the function takes query, key and value, (B, heads, tokens, head dim) each, and returns the same shape",
+    )
+    group.addoption("--device", default="cpu", metavar="DEVICE", help="cpu or cuda:N (default: cpu)")
+    group.addoption(
+        "--preset",
+        choices=("quick", "standard", "full"),
+        default="quick",
+        help="on how many configurations each requirement is tried (default: quick)",
+    )
+    group.addoption(
+        "--seed", type=_seed, default=0, metavar="N", help="draws configurations, weights, images (default: 0)"
+    )
+    group.addoption(
+        "--time-limit",
+        type=_seconds,
+        metavar="SECONDS",
+        help="a requirement of which one example has not ended by then has failed (default: 60)",
+    )
+    group.addoption(
+        "--in-process",
+        action="store_true",
+        help="judge in pytest's own process, for debuggers and coverage: no time limit, and a crash ends the run "
+        "(always so with --pdb, and where there is no Linux)",
+    )
+    group.addoption(
+        "--known-failures",
+        metavar="FILE",
+        help="TOML file of requirements that are known to fail, and why; what is listed there and fails does not fail "
+        "the run, and what is listed and passes does",
+    )
+    group.addoption("--update-known", action="store_true", help="write that file as this run has it")
+    group.addoption("--results", metavar="FILE", help="write the records as JSON Lines, for vitbench.report")
+    group.addoption("--results-cell", metavar="KEY", help="write bare records under this key, as part of a larger run")
+
+
+def require_consistent(option: argparse.Namespace) -> None:
+    """Refuse what cannot be meant before anything is collected, or xdist's workers are started.
+
+    Raises:
+        pytest.UsageError: the text says what.
+    """
+    if option.update_known and not option.known_failures:
+        raise pytest.UsageError("--update-known needs the file: --known-failures FILE --update-known")
+    if option.known_failures:
+        from vitbench.known_failures import load  # noqa: PLC0415
+
+        try:
+            load(Path(option.known_failures), for_update=option.update_known)
+        except VitbenchError as error:
+            raise pytest.UsageError(str(error)) from error
+
+
+def subject_of(option: argparse.Namespace) -> "Subject":
+    """What is judged: each of the two options has its own checks, and the others are not for it."""
+    if option.impl is not None and option.kernel is not None:
+        raise pytest.UsageError("--impl judges a model, --kernel an attention kernel alone; give one of the two")
+    return "model" if option.kernel is None else "kernel"
+
+
+def options_of(option: argparse.Namespace) -> "Options":
+    """The options as one typed value.
+
+    Raises:
+        pytest.UsageError: nothing to judge was named.
+    """
+    from vitbench.registry import registered  # noqa: PLC0415
+    from vitbench.session import Options  # noqa: PLC0415
+
+    subject = subject_of(option)
+    if option.impl is None and subject == "model":
+        names = ", ".join(registered())
+        raise pytest.UsageError(
+            f"say what to judge with --impl NAME; registered names: {names}; other forms: pytest --help"
+        )
+    return Options(
+        impl=option.kernel if subject == "kernel" else option.impl,
+        subject=subject,
+        device=option.device,
+        preset=option.preset,
+        seed=option.seed,
+        results=Path(option.results) if option.results else None,
+        cell=option.results_cell,
+        known_failures=Path(option.known_failures) if option.known_failures else None,
+        update_known=option.update_known,
+    )
+
+
+def _seed(text: str) -> int:
+    if not text.strip().isdecimal() or int(text) >= _SEEDS:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0 to 2^32 - 1")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 < seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no positive number of seconds")
+    return seconds
