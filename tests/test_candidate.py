@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch._subclasses import FakeTensorMode
+from torch.backends import cuda
 
 from vitbench.adapter import OPTIONAL_HOOKS, Adapter, Conventions, NotSupported, ViTConfig
 from vitbench.adapters.reference import ReferenceAdapter
@@ -86,6 +87,25 @@ SETTINGS: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
     "float32 matmul precision": (
         torch.get_float32_matmul_precision,
         lambda: torch.set_float32_matmul_precision("high"),
+    ),
+    "cuDNN's benchmark mode": (
+        lambda: torch.backends.cudnn.benchmark,
+        lambda: setattr(torch.backends.cudnn, "benchmark", True),
+    ),
+    "cuDNN's deterministic mode": (
+        lambda: torch.backends.cudnn.deterministic,
+        lambda: setattr(torch.backends.cudnn, "deterministic", True),
+    ),
+    "whether flash attention may be used": (cuda.flash_sdp_enabled, lambda: cuda.enable_flash_sdp(False)),
+    "whether memory-efficient attention may be used": (
+        cuda.mem_efficient_sdp_enabled,
+        lambda: cuda.enable_mem_efficient_sdp(False),
+    ),
+    "whether plain attention may be used": (cuda.math_sdp_enabled, lambda: cuda.enable_math_sdp(False)),
+    "whether cuDNN's attention may be used": (cuda.cudnn_sdp_enabled, lambda: cuda.enable_cudnn_sdp(False)),
+    "the flushing of denormal numbers": (
+        lambda: (torch.tensor(1e-310, dtype=torch.float64) * 0.5).item() == 0.0,
+        lambda: torch.set_flush_denormal(True),
     ),
 }
 

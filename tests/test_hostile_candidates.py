@@ -134,6 +134,93 @@ def test_what_cannot_even_be_tried_has_exit_code_4(
     assert "Traceback" not in str(result.stdout)
 
 
+@pytest.mark.parametrize(
+    ("methods", "text"),
+    [
+        ("@property\ndef name(self):\n    raise ValueError('no')", "raised ValueError when asked what it is: no (mine.py:"),
+        ("def __init__(self):\n    self.conventions = {}", "conventions is a dict, expected vitbench.adapter.Conventions(...)"),
+    ],
+)  # fmt: skip
+def test_an_adapter_that_cannot_say_what_it_is_ends_in_one_line(
+    pytester: pytest.Pytester, methods: str, text: str
+) -> None:
+    impl = adapter(pytester, methods)
+    result = pytester.runpytest_inprocess("--pyargs", "vitbench.suites.conformance", "--impl", impl)
+    (line,) = [line for line in result.errlines if line.startswith("ERROR: ")]
+    assert text in line
+    assert result.ret == 4
+
+
+def test_a_name_cannot_steer_the_terminal(pytester: pytest.Pytester) -> None:
+    impl = adapter(pytester, "name = 'a\\x1b[31mb\\n' + 'c' * 999\nversion = 7")
+    result, run = judge(pytester, impl, "VIT-PATCH-COUNT")
+    (record,) = run.requirements
+    assert (record.status, record.implementation) == (Status.PASSED, "a?[31mb?" + "c" * 72)
+    assert result.ret == 0
+
+
+@pytest.mark.parametrize(
+    ("methods", "requirement", "reason"),
+    [
+        (
+            "def tokens(self, model, images):\n    return super().tokens(model, images).to('meta')",
+            "VIT-TOKEN-LENGTH",
+            "tokens() returned a tensor on the meta device, expected a dense one",
+        ),
+        (
+            "def tokens(self, model, images):\n    return super().tokens(model, images).half()",
+            "VIT-TOKEN-LENGTH",
+            "tokens() returned dtype float16, expected float64",
+        ),
+        (
+            "def block_outputs(self, model, images):\n    return super().block_outputs(model, images)[:1]",
+            "VIT-BLOCK-DEPTH",
+            "block_outputs() returned 1 tensors, expected one per block: 2",
+        ),
+        (
+            "@property\ndef tokens(self):\n    raise ValueError('no hook')",
+            "VIT-TOKEN-LENGTH",
+            "looking up tokens raised ValueError: no hook (mine.py:",
+        ),
+    ],
+    ids=["another device", "another dtype", "wrong length", "a property that raises"],
+)
+def test_a_hook_that_returns_what_it_should_not_fails_its_requirement(
+    pytester: pytest.Pytester, methods: str, requirement: str, reason: str
+) -> None:
+    _, run = judge(pytester, adapter(pytester, methods), f"{requirement} VIT-PURE-BATCH")
+    found = outcomes(run)
+    assert found.pop("VIT-PURE-BATCH") == (Status.PASSED, "")
+    status, text = found[requirement]
+    assert status is Status.FAILED
+    assert text.startswith(reason)
+
+
+def test_a_hook_that_hands_out_its_own_memory_is_judged_by_what_it_said(pytester: pytest.Pytester) -> None:
+    """A buffer that every answer is written into, as a graph's static output is."""
+    impl = adapter(
+        pytester,
+        """
+buffers = {}
+
+def logits(self, model, images):
+    answer = super().logits(model, images)
+    return self.buffers.setdefault(answer.shape, answer.clone()).copy_(answer)
+""",
+    )
+    _, run = judge(pytester, impl, "VIT-PURE-BATCH VIT-HEAD-LOGITS")
+    assert {status for status, _ in outcomes(run).values()} == {Status.PASSED}
+
+
+def test_a_full_disk_ends_in_one_line(pytester: pytest.Pytester) -> None:
+    suite = ("--pyargs", "vitbench.suites.conformance", "--impl", "reference", "-k", "VIT-PATCH-COUNT")
+    for cell in ((), ("--results-cell", "x")):
+        result = pytester.runpytest_inprocess(*suite, "--results", "/dev/full", *cell)
+        result.stderr.fnmatch_lines(["ERROR: cannot go on writing /dev/full: No space left on device"])
+        assert "INTERNALERROR" not in str(result.stdout)
+        assert result.ret == 4
+
+
 def test_a_megabyte_of_output_is_cut(pytester: pytest.Pytester) -> None:
     impl = adapter(
         pytester,
@@ -165,6 +252,33 @@ def tokens(self, model, images):
     )
     result, _ = judge(pytester, impl, "VIT-PATCH-COUNT VIT-TOKEN-LENGTH")
     assert str(result.stdout).count("last words") == 1
+
+
+@pytest.mark.parametrize(
+    ("draw", "state"),
+    [
+        ("random.random()", "Python's random state"),
+        ("numpy.random.rand()", "numpy's random state"),
+        ("numpy.random.seed(0)", "numpy's random state"),
+    ],
+)
+def test_a_forward_pass_that_draws_from_the_callers_generators_is_seen(
+    pytester: pytest.Pytester, draw: str, state: str
+) -> None:
+    impl = adapter(pytester, f"def logits(self, model, images):\n    {draw}\n    return super().logits(model, images)")
+    _, run = judge(pytester, impl, "VIT-PURE-GLOBAL")
+    status, reason = outcomes(run)["VIT-PURE-GLOBAL"]
+    assert status is Status.FAILED
+    assert f"a forward pass changed {state}" in reason
+
+
+def test_a_model_may_be_initialised_from_any_generator(pytester: pytest.Pytester) -> None:
+    impl = adapter(
+        pytester,
+        "def build(self, config):\n    torch.rand(()); random.random(); numpy.random.rand()\n    return super().build(config)",
+    )
+    _, run = judge(pytester, impl, "VIT-PURE-GLOBAL")
+    assert outcomes(run) == {"VIT-PURE-GLOBAL": (Status.PASSED, "")}
 
 
 @needs_forks

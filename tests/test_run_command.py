@@ -377,7 +377,23 @@ def test_a_run_of_nothing_but_a_broken_adapter_exits_with_4(tmp_path: Path) -> N
     assert (tmp_path / "out" / "report.html").exists()
 
 
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_a_reader_that_leaves_ends_the_run_with_what_there_is(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "vitbench.run", "--impl", "reference", "--impl", "reference", *TINY]
+    command += ["--suite", "throughput", "--batch", "1", "--batch", "2", "--batch", "3", "--output", "out"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.stderr is not None
+    told = process.stderr.read()
+    process.stderr.close()
+    assert (process.wait(60), told) == (run.INTERRUPTED, b"")
+    footer = read(tmp_path / "out" / run.RESULTS).footer
+    assert footer is not None
+    assert footer.status == "interrupted"
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupt_keeps_what_there_is_ends_the_child_and_says_how_to_read(
     stop: signal.Signals, tmp_path: Path
 ) -> None:

@@ -116,8 +116,8 @@ class Candidate(ForeignCode):
         self.adapter = adapter
         self._heeded = {"channels", "num_classes"}  # options that are known to be looked at; these two are no extras
         named = getattr(adapter, "name", None) or getattr(adapter, "__name__", None)  # a module has the latter
-        self.name = str(named or type(adapter).__name__)
-        self.version = str(getattr(adapter, "version", "unknown"))
+        self.name = _shown(named or type(adapter).__name__)
+        self.version = _shown(getattr(adapter, "version", "unknown"))
         self.conventions = getattr(adapter, "conventions", Conventions())
         if not isinstance(self.conventions, Conventions):
             raise AdapterBroken(
@@ -137,7 +137,10 @@ class Candidate(ForeignCode):
             NotSupported: the adapter says so, or has no such method.
             CandidateRaised: its code raised anything else; the text names the innermost place.
         """
-        method = getattr(self.adapter, hook, None)
+        try:
+            method = getattr(self.adapter, hook, None)
+        except Exception as error:  # a property, or __getattr__
+            raise CandidateRaised(f"looking up {hook} raised {type(error).__name__}: {one_line(error)}") from error
         if method is None:
             raise NotSupported(f"{self.name} has no method {hook}()")
         opaque = 0 if hook in _WITHOUT_MODEL else 1  # the model is the adapter's own affair, whatever it is
@@ -306,3 +309,11 @@ class Candidate(ForeignCode):
         if isinstance(argument, Mapping):
             return {name: self._moved(value) for name, value in argument.items()}
         return argument
+
+
+def _shown(text: object) -> str:
+    """A name that fits on a line of a terminal and cannot steer it."""
+    return "".join(letter if letter.isprintable() else "?" for letter in str(text))[:_LONGEST_NAME]
+
+
+_LONGEST_NAME = 80

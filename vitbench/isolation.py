@@ -1,10 +1,15 @@
 """Runs foreign code so that whatever it does to torch's global state is seen and undone."""
 
+import random
+import sys
 from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
+import numpy as np
 import torch
+from torch.backends import cuda, cudnn
 
 
 def _set_default_device(device: torch.device) -> None:
@@ -24,6 +29,13 @@ def _set_autocast(state: tuple[bool, torch.dtype, bool, torch.dtype]) -> None:
         torch.set_autocast_dtype(kind, dtype)
 
 
+def _flushes_denormals() -> bool:
+    """torch tells nobody; arithmetic does, and Python's own is done by the same unit."""
+    return _SMALLEST_NORMAL * 0.5 == 0.0
+
+
+_SMALLEST_NORMAL = sys.float_info.min
+
 _SETTINGS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
     "the default dtype": (torch.get_default_dtype, torch.set_default_dtype),
     "the default device": (torch.get_default_device, _set_default_device),
@@ -32,6 +44,13 @@ _SETTINGS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
     "deterministic mode": (torch.are_deterministic_algorithms_enabled, torch.use_deterministic_algorithms),
     "autocast": (_autocast, _set_autocast),
     "float32 matmul precision": (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
+    "cuDNN's benchmark mode": (lambda: cudnn.benchmark, partial(setattr, cudnn, "benchmark")),
+    "cuDNN's deterministic mode": (lambda: cudnn.deterministic, partial(setattr, cudnn, "deterministic")),
+    "whether flash attention may be used": (cuda.flash_sdp_enabled, cuda.enable_flash_sdp),
+    "whether memory-efficient attention may be used": (cuda.mem_efficient_sdp_enabled, cuda.enable_mem_efficient_sdp),
+    "whether plain attention may be used": (cuda.math_sdp_enabled, cuda.enable_math_sdp),
+    "whether cuDNN's attention may be used": (cuda.cudnn_sdp_enabled, cuda.enable_cudnn_sdp),
+    "the flushing of denormal numbers": (_flushes_denormals, torch.set_flush_denormal),
 }
 
 
@@ -62,3 +81,30 @@ class Isolation:
         if not torch.equal(torch.get_rng_state(), self._random_state):
             self.changes.append("the global random state")  # and left so: a stray dropout shall not repeat itself
         torch.set_grad_enabled(self._outer_grad)
+
+
+class HostRandomStates:
+    """A context that sees whether Python's or numpy's generator was used or seeded.
+
+    To look at them costs more than a forward pass, so not every call does.
+    """
+
+    def __init__(self) -> None:
+        self.changes: list[str] = []
+
+    def __enter__(self) -> Self:
+        random.random(), np.random.random()  # noqa: NPY002, S311  # away from the beginning that a seed would give
+        self._before = self._states()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        after = self._states()
+        self.changes = [name for name, state in self._before.items() if state != after[name]]
+
+    @staticmethod
+    def _states() -> dict[str, Any]:
+        state: Any = np.random.get_state(legacy=False)  # noqa: NPY002  # the global one is what a candidate may change
+        words = state["state"]["key"].tobytes(), state["state"]["pos"], state["has_gauss"]
+        return {"Python's random state": random.getstate(), "numpy's random state": words}

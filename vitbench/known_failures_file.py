@@ -58,7 +58,7 @@ def update(known: KnownFailures, here: KnownFailures, records: Sequence[Requirem
     for name in removed:
         blocks.pop(name, None)
     for name in changed:
-        blocks[name] = _MARGIN.sub(lambda found, name=name: found[1] + _number(by_id[name].worst_margin), blocks[name])
+        blocks[name] = _MARGIN.sub(rf"\g<1>{_number(by_id[name].worst_margin)}", blocks[name])
     for name in added:
         blocks[name] = _block(by_id[name])
     text = "\n".join(block.strip("\n") + "\n" for block in blocks.values() if block.strip())

@@ -6,6 +6,7 @@ heavy, until a requirement's check is collected.
 
 import json
 from collections.abc import Callable, Generator, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 import pytest
@@ -158,7 +159,10 @@ class ConformanceChecks:
             self.session = self._begin(self._open(selected=None), Introduction(**json.loads(introduction)))
         record = _record_of(report)
         if record is not None:
-            self.session.add(record)
+            try:
+                self.session.add(record)
+            except VitbenchError as error:  # a full disk
+                raise pytest.UsageError(str(error)) from error
 
     def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, Any] | None:
         """The statuses' own words and letters on the terminal."""
@@ -187,7 +191,8 @@ class ConformanceChecks:
             pytest.ExitCode.USAGE_ERROR,
         ):
             self.interrupted = True
-            self.session.interrupt()
+            with suppress(VitbenchError):  # what could not be written was told
+                self.session.interrupt()
             return
         self.verdict = self.session.finish()
         if self.verdict is not None:

@@ -1,5 +1,6 @@
 """``python -m vitbench.run``: judge and measure implementations. Options, plan, execute, record, report, summary."""
 
+import os
 import shlex
 import signal
 import sys
@@ -28,6 +29,8 @@ from vitbench.results import Footer, Header, Outcome, ResultsWriter, Run
 
 REPORT = "report.html"
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+UNREAD = 141  # 128 + SIGPIPE
+_ENDINGS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 _BESIDE = 2  # conformance cells at once, where there are cores for them
 
 
@@ -49,6 +52,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("vitbench run: interrupted", file=sys.stderr)
         return INTERRUPTED
+    except BrokenPipeError:  # | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still to be flushed has no reader
+        return UNREAD
 
 
 def dry_run_text(cells: Sequence[Cell]) -> str:
@@ -80,7 +86,7 @@ def _execute(cells: Sequence[Cell], writer: ResultsWriter, console: Console) -> 
     """Run the cells, and record what they give as they give it; how many came to their end before an interrupt."""
     started, finished = time.monotonic(), 0
     with (
-        suppress(KeyboardInterrupt),
+        suppress(KeyboardInterrupt, SystemExit),  # rich's answer to a pipe that nobody reads any more
         closing(execute(cells, beside=min(_BESIDE, usable_cores()))) as events,
         display(console, len(cells)) as shown,
     ):
@@ -149,15 +155,17 @@ def _now() -> str:
 
 @contextmanager
 def _termination_as_interrupt() -> Iterator[None]:
-    """Let SIGTERM end a run as Ctrl-C does: with what there is kept, and no process left behind."""
+    """Let SIGTERM, or a terminal that is closed, end a run as Ctrl-C does: what there is kept, no process left behind."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    heard = [one for one in _ENDINGS if signal.getsignal(one) is not signal.SIG_IGN]  # nohup has it ignored
+    before = {one: signal.signal(one, signal.default_int_handler) for one in heard}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for one, handler in before.items():
+            signal.signal(one, handler)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from vitbench import environment, known_failures_file
 from vitbench.candidate import Candidate
 from vitbench.check import Judgement
 from vitbench.devices import require_device
-from vitbench.errors import AdapterBroken, VitbenchError
+from vitbench.errors import AdapterBroken, VitbenchError, one_line
 from vitbench.kernel import Kernel, smoke_kernel
 from vitbench.known_failures import NONE, KnownFailures, Situation, load
 from vitbench.registry import resolve, resolve_kernel
@@ -117,6 +117,11 @@ class ConformanceSession:
             candidate = self.candidate
         except VitbenchError as error:
             return Introduction(name=self.options.impl, refused=str(error))
+        except Exception as error:  # noqa: BLE001  # a property of the adapter, say; it is the adapter's own
+            refused = (
+                f"adapter {self.options.impl!r} raised {type(error).__name__} when asked what it is: {one_line(error)}"
+            )
+            return Introduction(name=self.options.impl, refused=refused)
         writes_header = self.options.results is not None and self.options.cell is None
         self.introduction = Introduction(
             name=candidate.name,

@@ -38,8 +38,10 @@ DECLARED = (
     Requirement(
         id="VIT-PURE-GLOBAL",
         level=Level.MUST,
-        statement="Building and running a model must not change torch's global settings, and running not its random state.",
-        rationale="A library that sets the default dtype or grad mode changes its caller's results.",
+        statement="Building and running a model must not change torch's global settings, and running no random state: torch's, "
+        "Python's or numpy's.",
+        rationale="A library that sets the default dtype or grad mode, or draws from a generator that its caller has seeded, "
+        "changes its caller's results.",
         source="Good practice",
         tier=Tier.EXACT,
     ),
