@@ -23,7 +23,9 @@ has to be offered, a SHOULD had better be, a MAY is an option. What is offered h
 
 **How it is judged.** Each requirement is tried on many small configurations. *Exact*: shapes, dtypes, counts, finiteness
 and bits. *Semantics*: in float64, with weights that leave no part of the model asleep, every element within 1e-10 of the
-largest expected value. Choices that the paper leaves open are declared by the adapter (`conventions`), and the reference
+largest expected value. *Numerics*: in another dtype, every element within twice the error that this dtype costs the
+reference, plus two units in the last place. Masks of dropout and drop path are judged by exact binomial tests, each of which
+accuses a right one once in 10⁹ times. Choices that the paper leaves open are declared by the adapter (`conventions`), and the reference
 is configured to them. *Needs* names the adapter's methods without which a requirement is not offered
 ([adapters.md](adapters.md)).
 """
