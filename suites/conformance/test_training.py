@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from vitbench.assertions import (
+    FLOAT32_INSIDE_RELATIVE,
     SEMANTICS_RELATIVE,
     assert_bernoulli,
     assert_changed,
@@ -24,6 +25,7 @@ from vitbench.candidate import Candidate
 from vitbench.cases import Case, vit_cases
 from vitbench.check import FEW, given, requirement
 from vitbench.errors import NotSupported
+from vitbench.evidence import current_evidence
 from vitbench.gradients import Loss, backward, gradients, random_loss, reference_gradients
 from vitbench.probes import hidden_read_out, lone_bias, uniform_attention
 from vitbench.reference.config import ViTConfig
@@ -93,7 +95,9 @@ def test_every_element_of_every_parameter_is_live(impl: Candidate, case: Case) -
             continue
         found, right = actual[name].abs(), gradient.abs()
         if name.endswith(KEY_BIAS):
-            scale = actual[name.replace("key", "query")].abs().max().item() * 1e5 * SEMANTICS_RELATIVE
+            # float32 inside leaves its rounding, which is of the order of all gradients and not of the query's
+            beside = actual.values() if current_evidence().float32_inside else [actual[name.replace("key", "query")]]
+            scale = FLOAT32_INSIDE_RELATIVE * max(gradient.abs().max().item() for gradient in beside)
             assert_holds(
                 found.max().item() <= scale, f"{name} has a gradient of {found.max().item():.3g}; it has no effect"
             )
@@ -197,7 +201,8 @@ def test_elements_behind_both_branches_are_dropped(impl: Candidate, case: Case, 
 @requirement("VIT-TRAIN-DROPOUT-HIDDEN")
 @given(examples=FEW, case=vit_cases(), rate=RATES)
 def test_elements_of_the_hidden_layer_are_dropped(impl: Candidate, case: Case, rate: float) -> None:
-    wide = replace(case.config, mlp_dim=max(case.config.mlp_dim, case.config.width))  # a unit for each feature
+    reached = impl.within_reach(case.config)  # which may be wider
+    wide = replace(reached, mlp_dim=max(reached.mlp_dim, reached.width))  # a unit for each feature
     trial = _with_dropout(impl, replace(case, config=wide), rate)
     trial = trial.with_weights(hidden_read_out(trial.weights, trial.config))
     found, expected = _drawn(trial, _block(trial, 0), trial.config.num_tokens * trial.config.width)
