@@ -17,7 +17,7 @@ from vitbench import environment, known_failures_file
 from vitbench.candidate import Candidate
 from vitbench.check import Judgement
 from vitbench.devices import require_device
-from vitbench.errors import AdapterBroken, VitbenchError, one_line
+from vitbench.errors import AdapterBroken, OutputUnwritable, VitbenchError, one_line
 from vitbench.kernel import Kernel, smoke_kernel
 from vitbench.known_failures import NONE, KnownFailures, Situation, load
 from vitbench.registry import resolve, resolve_kernel
@@ -160,7 +160,7 @@ class ConformanceSession:
         if records and self.options.results is not None:
             self._write = self._output.enter_context(ResultsWriter(self.options.results)).write
             if self.options.cell is None:
-                self._write(self._header())
+                self._write_header()
 
     def record(self, judgement: Judgement) -> RequirementRecord:
         """The record of one requirement."""
@@ -275,6 +275,13 @@ class ConformanceSession:
             tally(statuses, level, total(level, self.options.subject))
             for level in (Level.MUST, Level.SHOULD, Level.MAY)
         ]
+
+    def _write_header(self) -> None:
+        try:
+            self._write(self._header())
+        except OutputUnwritable:
+            self._output.close()
+            raise
 
     def _header(self) -> Record:
         return Header(
