@@ -84,7 +84,7 @@ SETTINGS: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
         lambda: (torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu"), torch.is_autocast_enabled("cuda")),
         lambda: (torch.set_autocast_enabled("cpu", True), torch.set_autocast_dtype("cpu", torch.float16)),
     ),
-    "float32 matmul precision": (
+    "float32 precision": (
         torch.get_float32_matmul_precision,
         lambda: torch.set_float32_matmul_precision("high"),
     ),

@@ -3,13 +3,14 @@
 import random
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 import torch
-from torch.backends import cuda, cudnn
+from torch.backends import cuda, cudnn, mkldnn
 
 
 def _set_default_device(device: torch.device) -> None:
@@ -29,6 +30,25 @@ def _set_autocast(state: tuple[bool, torch.dtype, bool, torch.dtype]) -> None:
         torch.set_autocast_dtype(kind, dtype)
 
 
+def _float32_precision() -> tuple[str | None, ...]:
+    """By torch's older name for it, which it gives no longer once the newer ones are used, and by those."""
+    older = None
+    with suppress(RuntimeError):
+        older = torch.get_float32_matmul_precision()
+    return (older, *(owner.fp32_precision for owner in _PRECISION_OWNERS))
+
+
+def _set_float32_precision(state: tuple[str | None, ...]) -> None:
+    older, *newer = state
+    if older is not None:
+        torch.set_float32_matmul_precision(older)  # which sets some of the newer ones
+    for owner, precision in zip(_PRECISION_OWNERS, newer, strict=True):
+        owner.fp32_precision = precision
+
+
+_PRECISION_OWNERS: tuple[Any, ...] = (torch.backends, cuda.matmul, mkldnn.matmul, cudnn.conv)
+
+
 def _flushes_denormals() -> bool:
     """torch tells nobody; arithmetic does, and Python's own is done by the same unit."""
     return _SMALLEST_NORMAL * 0.5 == 0.0
@@ -43,7 +63,7 @@ _SETTINGS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
     "the number of threads": (torch.get_num_threads, torch.set_num_threads),
     "deterministic mode": (torch.are_deterministic_algorithms_enabled, torch.use_deterministic_algorithms),
     "autocast": (_autocast, _set_autocast),
-    "float32 matmul precision": (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
+    "float32 precision": (_float32_precision, _set_float32_precision),
     "cuDNN's benchmark mode": (lambda: cudnn.benchmark, partial(setattr, cudnn, "benchmark")),
     "cuDNN's deterministic mode": (lambda: cudnn.deterministic, partial(setattr, cudnn, "deterministic")),
     "whether flash attention may be used": (cuda.flash_sdp_enabled, cuda.enable_flash_sdp),
