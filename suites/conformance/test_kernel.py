@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from vitbench.arrays import short
 from vitbench.assertions import assert_equal, assert_same_bits, assert_tensor
 from vitbench.check import given, requirement
-from vitbench.errors import RequirementFailed
+from vitbench.errors import NotSupported, RequirementFailed
 from vitbench.kernel import DTYPES, Kernel, KernelTrial
 from vitbench.kernel_cases import (
     EXTREMES,
@@ -98,7 +98,10 @@ def test_images_and_heads_do_not_see_each_other(impl: Kernel, case: KernelCase) 
 @given(case=kernel_cases(tokens=TOKENS[:1]), kind=st.sampled_from(list(EXTREMES)))
 def test_extreme_logits_give_finite_and_right_values(impl: Kernel, case: KernelCase, kind: str) -> None:
     halves = [dtype for dtype in HALVES if not impl.refusal(dtype)]
-    for dtype in dict.fromkeys([impl.dtype, *(halves if kind == "one logit far above" else [])]):
+    dtypes = dict.fromkeys([impl.dtype, *(halves if kind == "one logit far above" else [])])
+    if kind != "one logit far above" and impl.dtype in HALVES:
+        raise NotSupported(f"with {kind}, rounding to half precision hides everything")
+    for dtype in dtypes:
         trial = impl.trial(case, dtype, EXTREMES[kind](case, dtype))
         trial.assert_output(trial.output(), f"output with {kind}, in {short(dtype)}")
 
