@@ -167,6 +167,12 @@ def test_the_document_says_first_what_is_wrong() -> None:
     assert "| PATCH-COUNT **survives** |" in text
 
 
+def test_a_quick_document_says_what_it_leaves_out() -> None:
+    text = document(matrix(*BOTH_JUDGE), replace(HEADER, extent=replace(FULL, quick=True)), 1.0)
+    assert "each mutant met only the check that is about it" in text
+    assert "each mutant met only" not in document(matrix(*BOTH_JUDGE), HEADER, 1.0)
+
+
 def options(tmp_path: Path | None = None) -> Options:
     return Options(extent=replace(FULL, only=(COUNT,)), jobs=2, output=tmp_path, resume=False, time_limit_s=600.0)
 

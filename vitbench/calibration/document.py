@@ -41,6 +41,9 @@ def _summary(matrix: Matrix, header: Header, duration_s: float) -> Iterator[str]
     presets = f"up to {EXAMPLES['quick']} examples a check"
     fewer = "; fewer where a check or a candidate is slow, as the tables say"
     yield f"**{'Not calibrated' if faults else 'Calibrated'}.**\n"
+    if extent.quick:
+        yield "This is the quick calibration: each mutant met only the check that is about it, and what is right few seeds."
+        yield "So nothing is said here of what else a check kills.\n"
     yield from _table(
         ("", ""),
         [
