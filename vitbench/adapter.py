@@ -66,35 +66,37 @@ class Adapter:
 
     def export(self, model: Model) -> Mapping[str, Tensor]:
         """The inverse of ``load``: the canonical parameters that the model holds now."""
-        raise NotSupported(f"{self.name} exports no weights")
+        raise NotSupported(f"{self.name} exports no weights: its adapter has no export()")
 
     def feature_map(self, model: Model, images: Tensor) -> Tensor:
         """A hybrid's stem: what its patch embedding receives. Shapes: (B, C, H, W) -> (B, C', H', W')."""
-        raise NotSupported(f"{self.name} does not show the feature map of a hybrid")
+        raise NotSupported(f"{self.name} does not show the feature map of a hybrid: its adapter has no feature_map()")
 
     def patch_tokens(self, model: Model, images: Tensor) -> Tensor:
         """x_p E + b, before class token and positions. Shapes: (B, C, H, W) -> (B, N, D)."""
-        raise NotSupported(f"{self.name} does not show its patch tokens")
+        raise NotSupported(f"{self.name} does not show its patch tokens: its adapter has no patch_tokens()")
 
     def tokens(self, model: Model, images: Tensor) -> Tensor:
         """z_0: what the first encoder block receives. Shapes: (B, C, H, W) -> (B, N+1, D)."""
-        raise NotSupported(f"{self.name} does not show its tokens")
+        raise NotSupported(f"{self.name} does not show its tokens: its adapter has no tokens()")
 
     def block_outputs(self, model: Model, images: Tensor) -> Sequence[Tensor]:
         """z_1 to z_L, before the final LayerNorm. Shapes: (B, C, H, W) -> L times (B, N+1, D)."""
-        raise NotSupported(f"{self.name} does not show its blocks' outputs")
+        raise NotSupported(f"{self.name} does not show its blocks' outputs: its adapter has no block_outputs()")
 
     def attention(self, model: Model, images: Tensor) -> Sequence[Tensor]:
         """Softmax weights of every block. Shapes: (B, C, H, W) -> L times (B, h, N+1, N+1)."""
-        raise NotSupported(f"{self.name} does not show its attention")
+        raise NotSupported(f"{self.name} does not show its attention: its adapter has no attention()")
 
     def representation(self, model: Model, images: Tensor) -> Tensor:
         """y: the normalised, pooled vector that the head receives. Shapes: (B, C, H, W) -> (B, D)."""
-        raise NotSupported(f"{self.name} does not show its representation")
+        raise NotSupported(f"{self.name} does not show its representation: its adapter has no representation()")
 
     def resize_position_embedding(self, table: Tensor, grid: tuple[int, int], new_grid: tuple[int, int]) -> Tensor:
         """The package's own resizing of position embeddings. Shapes: (1, N+1, D) -> (1, N'+1, D)."""
-        raise NotSupported(f"{self.name} offers no resizing of position embeddings")
+        raise NotSupported(
+            f"{self.name} offers no resizing of position embeddings: its adapter has no resize_position_embedding()"
+        )
 
     def at_image_size(self, model: Model, image_size: tuple[int, int]) -> Model:
         """The same weights, ready for images of another size (H, W), the way the package does it."""

@@ -4,7 +4,7 @@ The first value of each list is the simplest to hypothesis, and thus what it shr
 degenerate: a rectangular grid, rectangular patches, two channels, two heads, an MLP that is not four times as wide.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -60,7 +60,7 @@ class Case:
         c = self.config
         extras = "".join(
             f", {name} {value}"
-            for name, value in (("stem", c.stem), ("head", c.head), ("pool", c.pool), ("dropout", c.dropout))
+            for name, value in (("stem", c.stem), ("head", c.head), ("pool", c.pool), *_rates(c))
             if value not in ("patch", "linear", "class_token", 0.0)
         )
         return (
@@ -221,3 +221,8 @@ _FEWEST_NUMBERS = 4
 
 def _by(pair: tuple[int, int]) -> str:
     return f"{pair[0]}×{pair[1]}"
+
+
+def _rates(config: ViTConfig) -> Iterator[tuple[str, float]]:
+    names = ("dropout", "attention_dropout", "drop_path")
+    return ((name, getattr(config, name)) for name in names)

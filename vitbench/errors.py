@@ -4,6 +4,7 @@ Exit codes keep pytest's meaning: 1 failed, 2 interrupted or a usage error of th
 itself, 4 the adapter is missing or broken.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import ClassVar
@@ -74,14 +75,19 @@ def is_lack_of_memory(error: BaseException) -> bool:
 
 
 def one_line(error: BaseException) -> str:
-    """An error's text on one line, cut at a length that a terminal bears, with the innermost place."""
+    """An error's text on one line, cut at a length that a terminal bears, with the innermost place outside of torch."""
     text = " ".join(str(error).split())
     if len(text) > _LONGEST_TEXT:
         text = text[:_LONGEST_TEXT] + " …"
-    trace: TracebackType | None = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
+    places = [(Path(frame.tb_frame.f_code.co_filename), frame.tb_lineno) for frame in _frames(error.__traceback__)]
+    told = [place for place in places if "torch" not in place[0].parts] or places
+    return f"{text} ({told[-1][0].name}:{told[-1][1]})" if told else text
+
+
+def _frames(trace: TracebackType | None) -> Iterator[TracebackType]:
+    while trace is not None:
+        yield trace
         trace = trace.tb_next
-    return text if trace is None else f"{text} ({Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno})"
 
 
 _LONGEST_TEXT = 400

@@ -26,11 +26,16 @@ def failure_text(record: RequirementRecord, source: str) -> str:
         f"{record.id} ({record.level}): {record.statement}",
         f"  found:     {record.reason}",
         f"  example:   {record.example or 'its only one'} ({_tried(record.examples)})",
-        f"  margin:    {margin_text(record.worst_margin)}",
+        f"  margin:    {margin_text(_telling(record.worst_margin))}",
         f"  source:    {source}",
         f"  reproduce: {record.reproduce}",
     ]
     return "\n".join(lines)
+
+
+def _telling(margin: float | None) -> float | None:
+    """The margin, unless what failed is not what was compared by a bound."""
+    return None if margin is not None and margin <= 1 else margin
 
 
 def _tried(examples: int) -> str:
@@ -60,13 +65,21 @@ def write_summary(
         for level, tally in (("SHOULD", verdict.should), ("MAY", verdict.may)):
             reporter.line(f"{level} {tally}")
         colour = _COLOURS.get(verdict.verdict, {"red": True, "bold": True})
-        reporter.line(f"MUST {verdict.must}: {verdict.verdict}", **colour)
+        reporter.line(f"MUST {verdict.must}{_failed_besides(verdict)}: {verdict.verdict}", **colour)
         if verdict.verdict is Verdict.DOES_NOT_CONFORM and not session.exit_code(verdict):
             reporter.line(f"every failure is known ({options.known_failures}): exit code 0")
+        elif options.known_failures and not verdict.must.failed and verdict.must.not_offered:
+            reporter.line(f"exit code {session.exit_code(verdict)}: {verdict.must.not_offered} MUSTs are not offered")
     if session.updated:
         reporter.line(f"known failures in {session.updated}")
     if options.results is not None and options.cell is None:
         reporter.line(f"results: {options.results} (python -m vitbench.report {options.results} -o report.html)")
+
+
+def _failed_besides(verdict: VerdictRecord) -> str:
+    """What decides the verdict beside the MUSTs."""
+    besides = ((tally.failed, level) for level, tally in (("SHOULD", verdict.should), ("MAY", verdict.may)))
+    return "".join(f"; {failed} {level} failed" for failed, level in besides if failed)
 
 
 def _findings(session: "ConformanceSession") -> Iterator[str]:
@@ -84,7 +97,17 @@ def _findings(session: "ConformanceSession") -> Iterator[str]:
             reasons.setdefault(record.reason, []).append(record)
     for reason, concerned in reasons.items():
         yield f"{'NOT OFFERED':<12} {reason}: {', '.join(f'{r.level} {r.id}' for r in concerned)}"
-    yield from (_finding("note", record) for record in records if record.status is Status.PASSED and record.reason)
+    yield from _notes(records)
+
+
+def _notes(records: Sequence[RequirementRecord]) -> Iterator[str]:
+    """What passed and still has something to tell, by what it is, since one habit shows in many requirements."""
+    notes: dict[str, list[str]] = {}
+    for record in records:
+        if record.status is Status.PASSED and record.reason:
+            notes.setdefault(record.reason.rpartition(": ")[2], []).append(record.id)
+    for note, ids in notes.items():
+        yield f"{'note':<12} {note}: {', '.join(ids)}"
 
 
 def _finding(word: str, record: RequirementRecord) -> str:
