@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from torch.backends import cuda, cudnn, mkldnn
+from torch.backends import cuda, cudnn
 
 
 def _set_default_device(device: torch.device) -> None:
@@ -46,7 +46,8 @@ def _set_float32_precision(state: tuple[str | None, ...]) -> None:
         owner.fp32_precision = precision
 
 
-_PRECISION_OWNERS: tuple[Any, ...] = (torch.backends, cuda.matmul, mkldnn.matmul, cudnn.conv)
+_backends: Any = torch.backends  # whose types do not know all that it has
+_PRECISION_OWNERS = (_backends, _backends.cuda.matmul, _backends.mkldnn.matmul, _backends.cudnn.conv)
 
 
 def _flushes_denormals() -> bool:
