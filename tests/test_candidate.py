@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch._subclasses import FakeTensorMode
 from torch.backends import cuda
 
-from vitbench.adapter import OPTIONAL_HOOKS, Adapter, Conventions, NotSupported, ViTConfig
+from vitbench.adapter import OPTIONAL_HOOKS, Adapter, Conventions, NotSupported, ViTConfig, collect_outputs
 from vitbench.adapters.reference import ReferenceAdapter
 from vitbench.arrays import as_tensor
 from vitbench.candidate import Candidate, CandidateRaised, SideEffect
@@ -692,3 +692,14 @@ def test_a_harness_error_in_the_candidates_code_is_still_the_candidates() -> Non
 
     with pytest.raises(CandidateRaised, match="raised HarnessError: not mine"):
         logits_of(fails)
+
+
+def test_what_a_module_returned_is_kept_though_the_model_goes_on_in_its_memory() -> None:
+    layers = [torch.nn.Identity(), torch.nn.Identity()]
+
+    def run() -> None:
+        x = torch.ones(2)
+        for layer in layers:
+            layer(x).add_(1)
+
+    assert [seen.tolist() for seen in collect_outputs(layers, run)] == [[1.0, 1.0], [2.0, 2.0]]

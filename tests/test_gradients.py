@@ -50,7 +50,7 @@ def test_gradients_agree_with_finite_differences() -> None:
 def test_the_reference_agrees_with_itself_in_every_parameter_and_in_the_images() -> None:
     trial = Candidate(ReferenceAdapter()).trial(CASE)
     loss = random_loss(trial)
-    found, expected = gradients(trial, loss), reference_gradients(trial, loss)
+    found, expected = gradients(trial, loss, of_images=True), reference_gradients(trial, loss)
     assert set(found.parameters) == set(expected.parameters)
     for name, gradient in expected.parameters.items():
         assert torch.allclose(found.parameters[name], gradient, rtol=0, atol=1e-13), name
@@ -136,3 +136,18 @@ def test_training_mode_ends_with_its_context() -> None:
     with trial.training():
         assert trial.module.training
     assert not trial.module.training
+
+
+def test_images_carry_no_gradient_unless_it_is_asked_for() -> None:
+    seen: list[bool] = []
+
+    class Watching(ReferenceAdapter):
+        def logits(self, model: ViT, images: Tensor) -> Tensor:
+            seen.append(images.requires_grad)
+            return super().logits(model, images)
+
+    trial = Candidate(Watching()).trial(CASE)
+    seen.clear()
+    for asked in (False, True):
+        backward(trial, random_loss(trial), of_images=asked)
+    assert seen == [False, True]

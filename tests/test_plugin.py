@@ -52,7 +52,7 @@ def test_the_reference_conforms_from_an_empty_folder(pytester: pytest.Pytester) 
 
 def test_a_users_adapter_without_hooks_is_incomplete(pytester: pytest.Pytester) -> None:
     result = run(pytester, "--impl", write_adapter(pytester))
-    result.stdout.fnmatch_lines(["NOT OFFERED  *attention: MUST VIT-ATTN-ROWS*", "MUST * not offered: INCOMPLETE"])
+    result.stdout.fnmatch_lines(["NOT OFFERED  *attention(): MUST VIT-ATTN-ROWS*", "MUST * not offered: INCOMPLETE"])
     result.stdout.no_fnmatch_line("FAILED *")
     assert result.ret == 1
 

@@ -126,7 +126,8 @@ def _collect(modules: Sequence[torch.nn.Module], run: Any, pick: Any) -> list[Te
     calls: dict[torch.nn.Module, list[Tensor]] = {module: [] for module in modules}
 
     def hook(module: torch.nn.Module, inputs: Any, output: Any) -> None:
-        calls[module].append(pick(module, inputs, output))
+        seen = pick(module, inputs, output)
+        calls[module].append(seen.clone() if isinstance(seen, Tensor) else seen)  # a model may go on in its memory
 
     handles = [module.register_forward_hook(hook) for module in calls]
     try:

@@ -30,15 +30,17 @@ def random_loss(trial: Trial) -> Loss:
     return lambda logits: (logits * weights.to(logits)).sum()
 
 
-def backward(trial: Trial, loss: Loss) -> Tensor:
+def backward(trial: Trial, loss: Loss, *, of_images: bool = False) -> Tensor:
     """A forward and a backward pass; the parameters' gradients stay in the module, those of the images are returned.
+
+    Images are data in training, which carry no gradient: one is taken only where it is asked for, and is zero elsewhere.
 
     Raises:
         NotSupported: the model is no torch module.
         RequirementFailed: the logits carry no gradient, or the candidate's own code raised.
     """
     trial.module.zero_grad(set_to_none=True)
-    images = trial.images.clone().requires_grad_()
+    images = trial.images.clone().requires_grad_(of_images)
     logits = trial.candidate.call("logits", trial.model, images, grad=True)
     if not isinstance(logits, Tensor) or not logits.requires_grad:
         raise RequirementFailed(
@@ -49,12 +51,12 @@ def backward(trial: Trial, loss: Loss) -> Tensor:
     return torch.zeros_like(images) if images.grad is None else images.grad
 
 
-def gradients(trial: Trial, loss: Loss) -> Gradients:
+def gradients(trial: Trial, loss: Loss, *, of_images: bool = False) -> Gradients:
     """The candidate's gradients by its own backward pass, as ``export`` names and shapes them."""
-    of_images = backward(trial, loss)
+    received = backward(trial, loss, of_images=of_images)
     with _gradients_for_parameters(trial.module):
         parameters = trial.export()
-    return Gradients(parameters, of_images)
+    return Gradients(parameters, received)
 
 
 def own_gradients(trial: Trial) -> dict[str, Tensor | None]:

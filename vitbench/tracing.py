@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from vitbench.adapter import Adapter
+from vitbench.errors import NotSupported, one_line
 from vitbench.evidence import current_evidence
 
 
@@ -52,7 +53,10 @@ def compiled(model: nn.Module, way: Way) -> Iterator[Compiled]:
             return compile_graph(graph, inputs)
 
         try:
-            found.model = torch.compile(model, backend=capture, dynamic=way.dynamic)
+            try:
+                found.model = torch.compile(model, backend=capture, dynamic=way.dynamic)
+            except Exception as error:
+                raise NotSupported(f"torch.compile() raised {type(error).__name__}: {one_line(error)}") from error
             yield found
         finally:
             dynamo.reset()

@@ -111,7 +111,7 @@ def test_every_element_of_every_parameter_is_live(impl: Candidate, case: Case) -
 def test_the_gradient_reaches_the_images(impl: Candidate, case: Case) -> None:
     trial = impl.trial(case)
     loss = random_loss(trial)
-    received = backward(trial, loss)
+    received = backward(trial, loss, of_images=True)
     assert_semantics(received, reference_gradients(trial, loss).images, "gradient of the images")
 
 
