@@ -19,6 +19,7 @@ from vitbench.errors import DeviceUnavailable, OutputUnwritable
 from vitbench.folders import new_folder
 from vitbench.requirement import Verdict
 from vitbench.results import Footer, Outcome, ResultsWriter, Run, read
+from vitbench.specification import requirements
 
 TINY = ("--model", "Ti/16@32,depth=1,width=48", "--batch", "1")
 HEAVY = ("torch", "numpy", "jinja2", "pytest")
@@ -358,15 +359,16 @@ def test_a_fault_is_the_result_of_its_cell_alone(
     assert said in record.reason
 
 
-def test_a_candidate_that_dies_while_it_is_judged_is_incomplete(tmp_path: Path) -> None:
+def test_a_candidate_that_dies_while_it_is_judged_fails_there_and_is_judged_on(tmp_path: Path) -> None:
     file = adapter(tmp_path, "dies_midway.py", ADAPTERS["dies_midway.py"])
     ended = vitbench_run("--impl", file, "--suite", "conformance", "--output", "out", cwd=tmp_path)
     assert ended.returncode == 0, ended.stderr
     found = read(tmp_path / "out" / run.RESULTS)
     (verdict,) = found.verdicts
-    assert (verdict.implementation, verdict.verdict) == ("dies_midway", Verdict.INCOMPLETE)
-    assert "killed by SIGABRT" in verdict.reason
-    assert verdict.must.passed == sum(record.level == "MUST" for record in found.requirements) > 0
+    assert (verdict.implementation, verdict.verdict) == ("dies_midway", Verdict.DOES_NOT_CONFORM)
+    failed = [record for record in found.requirements if record.status == "FAILED"]
+    assert any("SIGABRT" in record.reason for record in failed), [record.reason for record in failed]
+    assert len(found.requirements) == len(requirements("model"))
 
 
 def test_a_run_of_nothing_but_a_broken_adapter_exits_with_4(tmp_path: Path) -> None:
