@@ -7,16 +7,22 @@ from typing import Any
 
 from vitbench.adapters.reference import Checkpointed, ReferenceAdapter
 from vitbench.deviations import (
+    attention,
+    block,
     closed_forms,
     equivalent,
-    forward,
+    head,
     hybrid,
     kernel,
+    mlp,
+    norm,
     numerics,
+    patch,
     paths,
     positions,
     state,
     steps,
+    token,
     training,
     weights,
 )
@@ -38,7 +44,13 @@ __all__ = [
 BANK: dict[str, Deviation] = {
     deviation.id: deviation
     for module in (
-        forward,
+        patch,
+        token,
+        block,
+        attention,
+        mlp,
+        norm,
+        head,
         weights,
         steps,
         closed_forms,

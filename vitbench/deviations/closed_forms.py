@@ -6,6 +6,7 @@ from math import sqrt
 import torch
 from torch import Tensor
 
+from vitbench.deviations.attention import scores_of
 from vitbench.deviations.deviation import Deviation
 from vitbench.reference import vit
 from vitbench.reference.config import Conventions, ViTConfig
@@ -20,7 +21,7 @@ def _turned_within(images: Tensor, config: ViTConfig) -> Tensor:
 
 
 def _with_a_sink(query: Tensor, key: Tensor) -> Tensor:
-    scores = vit.attention_scale(query.shape[-1]) * query @ key.transpose(-2, -1)
+    scores = scores_of(query, key)
     sink = torch.zeros_like(scores[..., :1])
     return torch.softmax(torch.cat([scores, sink], dim=-1), dim=-1)[..., :-1]
 

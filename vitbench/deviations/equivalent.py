@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from vitbench.deviations.attention import scores_of
 from vitbench.deviations.deviation import Equivalent
 from vitbench.reference import vit
 from vitbench.reference.config import ViTConfig
@@ -20,7 +21,7 @@ def _keys_shifted(query: Tensor, key: Tensor) -> Tensor:
 
 
 def _scores_shifted(query: Tensor, key: Tensor) -> Tensor:
-    scores = vit.attention_scale(query.shape[-1]) * query @ key.transpose(-2, -1)
+    scores = scores_of(query, key)
     return torch.softmax(scores + query.sum(dim=-1, keepdim=True), dim=-1)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vitbench.deviations.attention import scores_of
 from vitbench.deviations.deviation import Deviation
 from vitbench.reference import vit
 from vitbench.reference.config import Conventions
@@ -52,23 +53,23 @@ def _positions_in_half(z: Tensor, positions: Tensor) -> Tensor:
 
 
 def _softmax_without_maximum(query: Tensor, key: Tensor) -> Tensor:
-    scores = vit.attention_scale(query.shape[-1]) * query @ key.transpose(-2, -1)
+    scores = scores_of(query, key)
     return scores.exp() / scores.exp().sum(dim=-1, keepdim=True)
 
 
 def _scores_clamped(query: Tensor, key: Tensor) -> Tensor:
-    scores = vit.attention_scale(query.shape[-1]) * query @ key.transpose(-2, -1)
+    scores = scores_of(query, key)
     return torch.softmax(scores.clamp(-50, 50), dim=-1)
 
 
 def _scores_in_half(query: Tensor, key: Tensor) -> Tensor:
-    scores = vit.attention_scale(query.shape[-1]) * query @ key.transpose(-2, -1)
+    scores = scores_of(query, key)
     return torch.softmax(scores.half(), dim=-1).to(query.dtype)
 
 
 def _softmax_by_a_coarse_power(query: Tensor, key: Tensor) -> Tensor:
     """2^f taken as 1 + f between whole powers: up to 6 % too large."""
-    scores = vit.attention_scale(query.shape[-1]) * query @ key.transpose(-2, -1)
+    scores = scores_of(query, key)
     exponent = (scores - scores.amax(dim=-1, keepdim=True)) / log(2)
     power = torch.exp2(exponent.floor()) * (1 + exponent - exponent.floor())
     return power / power.sum(dim=-1, keepdim=True)

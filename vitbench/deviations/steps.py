@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vitbench.deviations.attention import scores_of
 from vitbench.deviations.deviation import Deviation
 from vitbench.reference import vit
 from vitbench.reference.config import Conventions, Pool, ViTConfig
@@ -32,7 +33,7 @@ def _patches_normalised(images: Tensor, *rest: Any) -> Tensor:
 
 def _scores(change: Callable[[Tensor], Tensor]) -> dict[str, Any]:
     def attention_weights(query: Tensor, key: Tensor) -> Tensor:
-        return torch.softmax(change(vit.attention_scale(query.shape[-1]) * query @ key.transpose(-2, -1)), dim=-1)
+        return torch.softmax(change(scores_of(query, key)), dim=-1)
 
     return {"vit.attention_weights": attention_weights}
 
