@@ -5,7 +5,7 @@ import torch
 from checks import CHECKS, judged
 
 from vitbench.adapters.reference import ReferenceAdapter
-from vitbench.benign import CONVENTIONS, POOL
+from vitbench.benign import CONVENTIONS, WRITTEN
 from vitbench.benign.rewritten import REWRITTEN
 from vitbench.calibrate import main
 from vitbench.candidate import Candidate
@@ -33,6 +33,10 @@ def test_every_requirement_is_broken_by_a_deviation_of_the_bank() -> None:
 def test_the_quick_calibration_finds_no_fault(capsys: pytest.CaptureFixture[str]) -> None:
     """Each mutant fails the requirement that is about it, and nothing right fails any."""
     assert main(["--quick"]) == 0, capsys.readouterr().out
+
+
+def test_the_pool_has_every_rewriting_once() -> None:
+    assert sorted(id_ for ids in WRITTEN.values() for id_ in ids) == sorted(REWRITINGS)
 
 
 @pytest.mark.parametrize("name", sorted(CONVENTIONS))
@@ -75,7 +79,7 @@ def test_a_defect_within_the_blocks_fails_nothing_that_is_about_something_else(n
 
 @pytest.mark.parametrize("name", ["softmax-in-float32", "layer-norm-in-float32"])
 def test_a_step_in_float32_is_noticed(name: str) -> None:
-    judgement = judged("VIT-HEAD-LOGITS", Candidate(POOL[name].make()))
+    judgement = judged("VIT-HEAD-LOGITS", Candidate(DeviantAdapter(REWRITINGS[name])))
     assert (judgement.status, "float32" in judgement.reason) == (Status.PASSED, True)
 
 

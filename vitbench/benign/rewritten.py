@@ -202,3 +202,16 @@ REWRITTEN = (
         id="logits-transposed", summary="logits that are not contiguous", replaces={"vit.head": _transposed_logits}
     ),
 )
+
+
+def together(*ids: str) -> Rewriting:
+    """Several of them at once, of different functions each."""
+    chosen = [rewriting for rewriting in REWRITTEN if rewriting.id in ids]
+    replaced = [target for rewriting in chosen for target in rewriting.replaces]
+    if len(chosen) != len(ids) or len(set(replaced)) != len(replaced):
+        raise ValueError(f"no rewritings of different functions: {', '.join(ids)}")
+    return Rewriting(
+        id=" and ".join(ids),
+        summary=", ".join(rewriting.summary for rewriting in chosen),
+        replaces={target: new for rewriting in chosen for target, new in rewriting.replaces.items()},
+    )

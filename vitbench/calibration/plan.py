@@ -8,8 +8,8 @@ from vitbench.calibration.specimens import Kind, Specimen
 from vitbench.specification import REQUIREMENTS
 
 OTHERS_EXAMPLES = 5
-"""On which a check judges a mutant that it is not about: enough to see most of what a defect fails besides, in a fourth
-of the time."""
+"""On which a check judges a mutant that it is not about, or that is proven to have no defect: enough to see most of what
+a defect fails besides, in a fourth of the time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +72,7 @@ def _requirements(specimen: Specimen, requirements: Iterable[str], extent: Exten
 def _task(specimen: Specimen, requirement: str, extent: Extent) -> Task:
     if requirement == specimen.breaks:
         return Task(specimen=specimen.key, requirement=requirement, seed=extent.seed, runs=extent.mutant_seeds)
-    wanted = OTHERS_EXAMPLES * extent.mutant_seeds if specimen.kind is Kind.MUTANT else extent.benign_seeds
+    wanted = extent.benign_seeds if specimen.kind is Kind.BENIGN else OTHERS_EXAMPLES * extent.mutant_seeds
     examples = min(wanted, specimen.most_seeds or wanted)
     seed = (extent.seed + crc32(specimen.key.encode())) % 2**32  # each member draws configurations of its own
     return Task(specimen=specimen.key, requirement=requirement, seed=seed, examples=examples)

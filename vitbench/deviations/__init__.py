@@ -5,6 +5,7 @@ A deviation replaces named functions of the reference from outside, so that the 
 
 from typing import Any
 
+from vitbench.adapter import Conventions
 from vitbench.adapters.reference import Checkpointed, ReferenceAdapter
 from vitbench.deviations import (
     attention,
@@ -74,8 +75,8 @@ EQUIVALENTS: dict[str, Equivalent] = {mutant.id: mutant for mutant in equivalent
 class DeviantAdapter(ReferenceAdapter):
     """The reference rewritten, as a candidate: what is replaced is so only while the candidate is called."""
 
-    def __init__(self, deviation: Rewriting) -> None:
-        super().__init__()
+    def __init__(self, deviation: Rewriting, conventions: Conventions | None = None) -> None:
+        super().__init__(conventions)
         self.name = f"reference with {deviation.id}"
         self._deviation = deviation
 
