@@ -33,6 +33,10 @@ FALSE_ALARM_RATE = 1e-9
 """Of one test of a random mask. A full run makes some ten thousand of them, and so accuses a right implementation once
 in a hundred thousand runs; with a few thousand elements a rate that is off by 0.05 is still seen."""
 
+DIFFERENCES_RELATIVE = 1e-5
+"""For slopes by finite differences in float64, whose own error is near 1e-8 of the gradient's length: a gradient that
+forgets the scale of a mask is off by a tenth of it."""
+
 _FLOAT32_ERROR_FACTOR = 2
 _FLOAT32_ULPS = 2
 
@@ -76,6 +80,18 @@ def assert_consistent(
     if flaw:
         raise RequirementFailed(f"{what}: the candidate's own answers are {flaw}, whatever the images and weights")
     _compare(actual, expected, what, float32_error, witness)
+
+
+def assert_slope(actual: float, expected: float, scale: float, what: str) -> None:
+    """A directional derivative equals the finite differences of the function itself.
+
+    Args:
+        scale: the length of the gradient, which a derivative along a random direction is of the order of.
+    """
+    if not (math.isfinite(scale) and scale > 0):
+        raise RequirementFailed(f"{what}: the gradient is {'zero' if scale == 0 else 'not finite'}")
+    found, right = (torch.tensor([number], dtype=torch.float64) for number in (actual, expected))
+    _judge(found, right, what, DIFFERENCES_RELATIVE * scale, "1e-5 of the gradient's length")
 
 
 def _compare(actual: Tensor, expected: Tensor, what: str, float32_error: float | None, witness: Tensor | None) -> None:
@@ -178,13 +194,18 @@ def assert_rate(count: int, trials: int, rate: float, what: str) -> None:
         RequirementFailed: chance alone does so less often than ``FALSE_ALARM_RATE``.
         HarnessError: there are so few trials that none or all of them could pass.
     """
-    if max(binomial_p_value(0, trials, rate), binomial_p_value(trials, trials, rate)) > FALSE_ALARM_RATE:
+    if not can_tell_rate(trials, rate):
         raise HarnessError(f"{what}: {trials} trials are too few to tell a rate of {rate:.3g} from none or all")
     assert_holds(
         binomial_p_value(count, trials, rate) >= FALSE_ALARM_RATE,
         f"{what}: {count} of {trials}, a rate of {count / trials:.3f} where {rate:.3f} is right (chance alone does so "
         f"less than once in {1 / FALSE_ALARM_RATE:.0e} times)",
     )
+
+
+def can_tell_rate(trials: int, rate: float) -> bool:
+    """Whether so many trials tell a rate from none and from all."""
+    return max(binomial_p_value(0, trials, rate), binomial_p_value(trials, trials, rate)) <= FALSE_ALARM_RATE
 
 
 def assert_bernoulli(hits: Tensor, rate: float, what: str) -> None:

@@ -1,8 +1,10 @@
 """A candidate under test: its adapter, called so that nothing it does can disturb the judgement."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import combinations
 from math import prod
 from typing import Any, TypeVar
 
@@ -225,6 +227,22 @@ class Candidate(ForeignCode):
         for simplify in self._simplifications:
             config = simplify(config)
         return config if self.conventions.patch_embedding == "linear" else several_pixels(config)
+
+    def with_every_rate(self, case: Case) -> Case:
+        """The case with every kind of dropout that the candidate has, at sizes within its reach."""
+        return replace(case, config=replace(self.within_reach(case.config), **self._rates))
+
+    @cached_property
+    def _rates(self) -> dict[str, Any]:
+        """The most kinds of dropout that one model of its can have; found by building probes, once."""
+        kinds = ("dropout", "attention_dropout", "drop_path")
+        for number in range(len(kinds), 0, -1):
+            for together in combinations(kinds, number):
+                rates: dict[str, Any] = dict.fromkeys(together, 0.3)
+                with suppress(NotSupported, RequirementFailed):
+                    self.build(replace(self.within_reach(_PLAIN), depth=2, **rates))
+                    return rates
+        return {}
 
     def resize(self, table: Tensor, grid: tuple[int, int], new_grid: tuple[int, int]) -> Tensor:
         """The candidate's own resizing of a position table. (1, N+1, D) -> (1, N'+1, D)."""

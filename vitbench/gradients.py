@@ -5,10 +5,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
+from hypothesis.errors import UnsatisfiedAssumption
 from torch import Tensor, nn
 
 from vitbench.cases import random_images
 from vitbench.errors import RequirementFailed
+from vitbench.isolation import repeated_random_numbers
 from vitbench.reference.vit import vision_transformer
 from vitbench.trial import Trial
 
@@ -66,6 +68,60 @@ def own_gradients(trial: Trial) -> dict[str, Tensor | None]:
     """
     backward(trial, random_loss(trial))
     return {name: parameter.grad for name, parameter in trial.module.named_parameters() if parameter.requires_grad}
+
+
+@dataclass(frozen=True)
+class Slope:
+    """How fast a loss grows along a random direction of all parameters."""
+
+    by_gradient: float
+    by_differences: float
+    scale: float  # the length of the gradient; the direction's elements are of order one
+
+
+def along_a_direction(trial: Trial, loss: Loss) -> Slope | None:
+    """The slope of a loss in the mode that the module is in, every pass with the same random numbers.
+
+    None: the passes differ nevertheless, so that the loss has no slope; the masks come from a generator of its own.
+
+    Raises:
+        UnsatisfiedAssumption: the loss bends so much that differences do not tell its slope.
+        RequirementFailed: as ``backward``.
+    """
+    with repeated_random_numbers(trial.case.seed):
+        backward(trial, loss)
+    trained = [parameter for parameter in trial.module.parameters() if parameter.requires_grad]
+    generator = torch.Generator().manual_seed(trial.case.seed)
+    directions = [torch.randn(p.shape, generator=generator, dtype=torch.float64).to(p) for p in trained]
+    found = [torch.zeros_like(p) if p.grad is None else p.grad for p in trained]
+    slope = sum((gradient * way).sum().item() for gradient, way in zip(found, directions, strict=True))
+    length = sum(gradient.square().sum().item() for gradient in found) ** 0.5
+
+    def at(distance: float) -> float:
+        for parameter, way in zip(trained, directions, strict=True):
+            parameter.data.add_(way, alpha=distance)
+        try:
+            with repeated_random_numbers(trial.case.seed):  # with gradients recorded too: a model may ask
+                logits = trial.candidate.call("logits", trial.model, trial.images, grad=True)
+            return loss(logits.detach()).item()
+        finally:
+            for parameter, way in zip(trained, directions, strict=True):
+                parameter.data.sub_(way, alpha=distance)
+
+    here, (far_behind, behind, ahead, far_ahead) = at(0.0), (at(n * _STEP) for n in (-2, -1, 1, 2))
+    near, far = (ahead - behind) / (2 * _STEP), (far_ahead - far_behind) / (4 * _STEP)
+    if abs(ahead + behind - 2 * here) > _FARTHEST * _STEP * length:
+        return None
+    if abs(near - far) > _LEAST_STRAIGHT * length:
+        raise UnsatisfiedAssumption  # a LayerNorm of all but equal features, say: another example is drawn
+    return Slope(by_gradient=slope, by_differences=(4 * near - far) / 3, scale=length)
+
+
+_STEP = 1e-5
+_FARTHEST = 30.0
+"""A loss bends by far less than its slope over so short a step; other masks change it by orders of magnitude more."""
+_LEAST_STRAIGHT = 1e-5
+"""Differences over one step and two agree so well that what both of them miss, a fifteenth of it, is far within bounds."""
 
 
 def reference_gradients(trial: Trial, loss: Loss) -> Gradients:

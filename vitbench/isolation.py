@@ -2,8 +2,8 @@
 
 import random
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
@@ -102,6 +102,20 @@ class Isolation:
         if not torch.equal(torch.get_rng_state(), self._random_state):
             self.changes.append("the global random state")  # and left so: a stray dropout shall not repeat itself
         torch.set_grad_enabled(self._outer_grad)
+
+
+@contextmanager
+def repeated_random_numbers(seed: int) -> Iterator[None]:
+    """Within this context torch, numpy and Python draw the numbers that follow a seed; the latter two go on as before."""
+    host, host_numpy = random.getstate(), np.random.get_state()  # noqa: NPY002  # the global one is what models draw from
+    torch.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002
+    try:
+        yield
+    finally:
+        random.setstate(host)
+        np.random.set_state(host_numpy)  # noqa: NPY002
 
 
 class HostRandomStates:

@@ -104,38 +104,75 @@ BRANCH_OUTPUTS = ("attention.output.weight", "attention.output.bias", "mlp.fc2.w
 """The last parameters of both branches: with them zero, a block adds nothing."""
 
 
-def lone_bias(weights: Weights, layer: str) -> dict[str, Tensor]:
-    """Parameters with which z_0 is zero, whatever the image, and all that the blocks ever add is the bias of ``layer``.
-
-    What is seen behind its block is then that bias, and what dropout made of it.
-    """
+def silent_stream(weights: Weights) -> dict[str, Tensor]:
+    """Parameters with which z_0 is zero, whatever the image, and no branch adds anything."""
     embedding = ("patch_embedding.output_norm.", "patch_embedding.weight", "patch_embedding.bias")
     silenced = (*embedding, "class_token", "position_embedding", "pre_norm.")
-    zero = {n: torch.zeros_like(w) for n, w in weights.items() if n.startswith(silenced) or n.endswith(BRANCH_OUTPUTS)}
-    return zero | {
-        f"{layer}.bias": weights[f"{layer}.bias"],
-        f"{layer}.weight": torch.zeros_like(weights[f"{layer}.weight"]),
+    return {n: torch.zeros_like(w) for n, w in weights.items() if n.startswith(silenced) or n.endswith(BRANCH_OUTPUTS)}
+
+
+ATTENTION_FEATURES, MLP_FEATURES = slice(0, None, 2), slice(1, None, 2)
+"""Which features of the stream each branch of ``apart`` adds to."""
+
+
+def apart(weights: Weights, config: ViTConfig, *, by_values: bool) -> dict[str, Tensor]:
+    """Parameters with which every block's attention adds to even features of a silent stream, and its MLP to odd ones.
+
+    What each adds is the same for every token of every image. With ``by_values`` the attention's is a mean of equal
+    values under any weights that sum to one, so that a weight that was dropped shows; else it is a bias, which hides it.
+    """
+    changed = silent_stream(weights)
+    numbers = torch.linspace(1, 2, config.width, dtype=weights["class_token"].dtype)
+    even, odd = torch.zeros_like(numbers), torch.zeros_like(numbers)
+    even[ATTENTION_FEATURES], odd[MLP_FEATURES] = numbers[ATTENTION_FEATURES], numbers[MLP_FEATURES]
+    for i in range(config.depth):
+        changed[f"blocks.{i}.mlp.fc2.bias"] = odd
+        if by_values:
+            changed |= equal_values(weights, i, even)
+        else:
+            changed[f"blocks.{i}.attention.output.bias"] = even
+    return changed
+
+
+def equal_values(weights: Weights, i: int, value: Tensor) -> dict[str, Tensor]:
+    """Parameters with which every token of block ``i`` has this value, whatever the stream, and passes it on as it is."""
+    attention, norm = f"blocks.{i}.attention", f"blocks.{i}.norm1"
+    zero = {n: torch.zeros_like(w) for n, w in weights.items() if n.startswith(f"{norm}.weight")}
+    zero |= {
+        n: torch.zeros_like(w)
+        for n, w in weights.items()
+        if n in {f"{attention}.value.bias", f"{attention}.output.bias"}
     }
+    identity = torch.eye(value.numel(), dtype=value.dtype)
+    return zero | {f"{norm}.bias": value, f"{attention}.value.weight": identity, f"{attention}.output.weight": identity}
 
 
 def hidden_read_out(weights: Weights, config: ViTConfig) -> dict[str, Tensor]:
-    """Parameters with which feature d of z_1 is the MLP's hidden unit d of block 0, for M >= D, and each unit is alike."""
-    fc1, fc2 = "blocks.0.mlp.fc1", "blocks.0.mlp.fc2"
-    ones = torch.ones_like(weights[f"{fc1}.bias"])
-    read = (
-        torch.eye(config.width, config.mlp_dim, dtype=ones.dtype)
-        * (1 + torch.arange(config.width, dtype=ones.dtype))[:, None]
-    )
-    return lone_bias(weights, fc1) | {f"{fc1}.bias": ones, f"{fc2}.weight": read}
+    """Parameters with which every block adds its MLP's hidden unit d to feature d of a silent stream, for M >= D.
+
+    Each unit is alike.
+    """
+    changed = silent_stream(weights)
+    numbers = 1 + torch.arange(config.width, dtype=weights["class_token"].dtype)
+    read = torch.eye(config.width, config.mlp_dim, dtype=numbers.dtype) * numbers[:, None]
+    for fc1, fc2 in ((f"blocks.{i}.mlp.fc1", f"blocks.{i}.mlp.fc2") for i in range(config.depth)):
+        changed |= {
+            f"{fc1}.weight": torch.zeros_like(weights[f"{fc1}.weight"]),
+            f"{fc1}.bias": torch.ones_like(weights[f"{fc1}.bias"]),
+            f"{fc2}.weight": read,
+        }
+    return changed
 
 
 def uniform_attention(weights: Weights, config: ViTConfig) -> dict[str, Tensor]:
-    """Parameters with which z_1 is the attention's output in block 0, all weights 1 / (N+1), all values the same."""
-    block, layers = "blocks.0.attention", ("query", "key", "value", "output")
-    zero = {n: torch.zeros_like(w) for n, w in weights.items() if n.startswith(tuple(f"{block}.{x}." for x in layers))}
-    identity = torch.eye(config.width, dtype=weights["class_token"].dtype)
-    lone = lone_bias(weights, f"{block}.output")
-    return lone | zero | {f"{block}.value.weight": identity, f"{block}.output.weight": identity}
+    """Parameters with which every block's attention alone adds to a silent stream: weights 1 / (N+1), all values alike."""
+    changed = silent_stream(weights)
+    numbers = torch.linspace(1, 2, config.width, dtype=weights["class_token"].dtype)
+    for i in range(config.depth):
+        scores = tuple(f"blocks.{i}.attention.{layer}." for layer in ("query", "key"))
+        changed |= {n: torch.zeros_like(w) for n, w in weights.items() if n.startswith(scores)}
+        changed |= equal_values(weights, i, numbers)
+    return changed
 
 
 def equal_tokens(weights: Weights, scale: float = 1.0, *, class_row: bool = True) -> dict[str, Tensor]:

@@ -52,8 +52,18 @@ def binomial_p_value(successes: int, trials: int, rate: float) -> float:
     """
     if rate in {0.0, 1.0}:
         return float(successes == trials * rate)
-    tail = range(successes + 1) if successes <= trials * rate else range(successes, trials + 1)
-    return min(1.0, 2 * sum(binomial_probability(k, trials, rate) for k in tail))
+    if successes > trials * rate:  # as many hits are as few misses
+        successes, rate = trials - successes, 1 - rate
+    term = total = binomial_probability(successes, trials, rate)
+    for k in range(successes, 0, -1):  # each farther count from the one before, until none matters
+        term *= k * (1 - rate) / ((trials - k + 1) * rate)
+        total += term
+        if term < total * _NEGLIGIBLE:
+            break
+    return min(1.0, 2 * total)
+
+
+_NEGLIGIBLE = 1e-17
 
 
 def binomial_probability(k: int, n: int, rate: float) -> float:

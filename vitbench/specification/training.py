@@ -8,8 +8,10 @@ DECLARED = (
     Requirement(
         id="VIT-TRAIN-GRADIENT",
         level=Level.MUST,
-        statement="The gradient of every parameter must be that of the paper's model, in training mode without dropout.",
-        rationale="A detached or checkpointed stage gives right logits and wrong gradients (timm 869bac25).",
+        statement="The gradient of every parameter must be that of the paper's model, with either pooling and either head that "
+        "is offered; with dropout, that of the loss under the masks that were drawn.",
+        rationale="A detached or checkpointed stage, or a mask forgotten on the way back, gives right logits and wrong gradients "
+        "(timm 869bac25).",
         source="Eq. 1 to 4, differentiated",
         hooks=("export",),
     ),
@@ -69,8 +71,10 @@ DECLARED = (
     Requirement(
         id="VIT-TRAIN-DROPOUT-BRANCHES",
         level=Level.MAY,
-        statement="A model may drop elements behind the attention's and the MLP's last layer, each by itself, the rest scaled up.",
-        rationale="A keep rate for a drop rate, a missing 1 / (1 - p), or a mask for the whole batch trains another model.",
+        statement="A model may drop elements behind the attention's and the MLP's last layer in every block, each by itself, the "
+        "rest scaled up, at batch 1 too; that rate drops no attention weights, and nothing behind the final norm.",
+        rationale="A keep rate for a drop rate, a missing 1 / (1 - p), a mask for the whole batch, or one block of many trains "
+        "another model.",
         source=_DROPOUT,
         hooks=("block_outputs",),
         tier=Tier.EXACT,
@@ -78,7 +82,7 @@ DECLARED = (
     Requirement(
         id="VIT-TRAIN-DROPOUT-HIDDEN",
         level=Level.MAY,
-        statement="A model may drop elements of the MLP's hidden layer too, each by itself, the rest scaled up.",
+        statement="A model may drop elements of the MLP's hidden layer in every block too, each by itself, the rest scaled up.",
         rationale="It is the one dropout that ports forget.",
         source=_DROPOUT,
         hooks=("block_outputs",),
@@ -87,7 +91,7 @@ DECLARED = (
     Requirement(
         id="VIT-TRAIN-DROPOUT-ATTENTION",
         level=Level.MAY,
-        statement="A model may drop attention weights: each by itself behind the softmax, the rest scaled up.",
+        statement="A model may drop attention weights in every block: each by itself behind the softmax, the rest scaled up.",
         rationale="It was applied before the softmax, in evaluation too, and with one mask for all heads (pytorch #124464).",
         source="Not in the paper; the rate of its published code is attention_dropout_rate",
         hooks=("block_outputs",),
@@ -96,16 +100,18 @@ DECLARED = (
     Requirement(
         id="VIT-TRAIN-DROP-PATH",
         level=Level.MAY,
-        statement="A model may drop whole branches: for each image by itself, at batch 1 too, the rest scaled up.",
+        statement="A model may drop whole branches: for each image and each of a block's two branches by itself, at batch 1 too, the "
+        "rest scaled up.",
         rationale="It was drawn once for the batch, left unscaled, and never happened at batch 1 (Swin #7, VideoX #85, dinov2).",
-        source="Huang et al. (2016), Deep Networks with Stochastic Depth, as later recipes for ViT use it",
+        source="Huang et al. (2016), Deep Networks with Stochastic Depth, which draws for each residual sum, and a block has two",
         hooks=("block_outputs",),
         tier=Tier.EXACT,
     ),
     Requirement(
         id="VIT-TRAIN-PATH-SCHEDULE",
         level=Level.MAY,
-        statement="A model may drop paths at rates that never fall with depth, the last block's being the configured one.",
+        statement="A model may drop paths at rates that never fall with depth and end with the configured one, equal for both "
+        "branches of a block or rising by equal steps from branch to branch.",
         rationale="A schedule that runs backwards, or ends below the rate that was asked for, regularises another part.",
         source="Huang et al. (2016), section 3: the linear decay rule; a uniform rate is common too",
         hooks=("block_outputs",),
