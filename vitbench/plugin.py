@@ -13,6 +13,7 @@ import pytest
 
 from vitbench.command_line import add_options, options_of, require_consistent, subject_of
 from vitbench.errors import VitbenchError
+from vitbench.imports import undisturbed_imports
 
 if TYPE_CHECKING:
     from vitbench.candidate import Candidate
@@ -67,6 +68,14 @@ class ConformanceChecks:
         if _is_check(item):
             item.extra_keyword_matches.add(item.function.requirement.id)
             item.add_marker(pytest.mark.requirement(item.function.requirement.id))
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_collection(self) -> Generator[None, Any, Any]:
+        """Import torch and what builds on it at full speed, where checks are to be collected."""
+        if self.config.option.impl is None and self.config.option.kernel is None:
+            return (yield)
+        with undisturbed_imports():
+            return (yield)
 
     @pytest.hookimpl(trylast=True)  # after -k and -m have chosen
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:

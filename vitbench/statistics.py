@@ -45,6 +45,7 @@ def _lower_rank(n: int, confidence: float) -> int | None:
     return None
 
 
+@cache
 def binomial_p_value(successes: int, trials: int, rate: float) -> float:
     """How likely a count at least as far in its tail is, by chance alone: the exact two-sided test, tails doubled.
 

@@ -4,6 +4,7 @@ pytest collects, reports and decides in its own process, which never imports the
 fork, and a fresh one takes over where one was lost (docs/decisions/0013).
 """
 
+import gc
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,7 @@ from _pytest.runner import runtestprotocol
 from vitbench.check import Judgement, is_slow
 from vitbench.evidence import Evidence, watching
 from vitbench.forked import AVAILABLE, Forked, NoAnswer, Tell
+from vitbench.imports import undisturbed_imports
 from vitbench.requirement import Status, Verdict
 from vitbench.results import RequirementRecord, to_line
 from vitbench.session import ConformanceSession, Introduction
@@ -48,6 +50,7 @@ class Supervisor:
         self._longest_s = 0.0  # of all the examples that ended
         self._hung = False
         self._fork: Forked | None = None
+        self._frozen = False  # in the fork: whether the garbage collector leaves alone what was imported
 
     def introduced(self) -> Introduction:
         """The candidate, loaded and tried."""
@@ -151,12 +154,16 @@ class Supervisor:
     def _answer(self, question: Mapping[str, Any], tell: Tell) -> Any:
         match question["question"]:
             case "introduce":
-                return asdict(self._session.introduce())
+                with undisturbed_imports():
+                    return asdict(self._session.introduce())
             case "smoke":
                 return self._session.smoke()
         item, following = self._items[question["item"]], question["next"]
         with watching(lambda example, ended: tell([example, ended])):
             reports = runtestprotocol(item, nextitem=None if following is None else self._items[following], log=False)
+        if not self._frozen:  # what is imported by now stays; hypothesis has looked among it for random generators
+            gc.freeze()
+            self._frozen = True
         hook = self._config.hook
         return [hook.pytest_report_to_serializable(config=self._config, report=report) for report in reports]
 
