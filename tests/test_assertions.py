@@ -24,6 +24,7 @@ from vitbench.assertions import (
     assert_semantics,
     assert_tensor,
     margin_text,
+    moved,
 )
 from vitbench.errors import HarnessError, RequirementFailed
 from vitbench.evidence import Evidence, collecting, current_evidence
@@ -57,6 +58,22 @@ def refusal(kind: type[Exception], call: Callable[..., None], *arguments: Any, *
 
 
 # --- tier S ---
+
+
+def test_a_row_has_moved_when_more_than_rounding_has_changed_it() -> None:
+    assert moved(off_by(1e-9), EXPECTED).tolist() == [False, True]
+    assert moved(off_by(1e-10), EXPECTED).tolist() == [False, False]
+
+
+def test_what_float32_inside_rounds_has_not_moved(evidence: Evidence) -> None:
+    evidence.float32_inside = True
+    assert moved(off_by(1e-5), EXPECTED).tolist() == [False, False]
+    assert moved(off_by(1e-4), EXPECTED).tolist() == [False, True]
+
+
+def test_float32_inside_is_allowed_for_where_positions_were_resized_in_float32_too(evidence: Evidence) -> None:
+    evidence.float32_inside = True
+    assert_consistent(off_by(1e-5), EXPECTED, "x", float32_error=1e-9, witness=EXPECTED)
 
 
 def test_the_bound_of_tier_s_is_the_documented_one() -> None:

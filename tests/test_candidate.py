@@ -551,6 +551,12 @@ def test_a_resized_trial_has_images_of_the_new_size_and_the_same_weights() -> No
     assert torch.equal(resized.export()["head.weight"], trial.weights["head.weight"])
 
 
+def test_a_resized_trial_has_not_the_reference_of_former_images() -> None:
+    trial = Candidate(ReferenceAdapter()).trial(CASE)
+    assert trial.reference.logits.shape == (2, CASE.config.num_classes)
+    assert "reference" not in vars(trial.at_image_size((6, 9)))
+
+
 def test_the_same_case_gives_the_same_images_and_weights() -> None:
     first, second = (Candidate(ReferenceAdapter()).trial(CASE) for _ in range(2))
     assert torch.equal(first.images, second.images)

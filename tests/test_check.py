@@ -21,7 +21,7 @@ from vitbench.cases import (
     resize_cases,
     vit_cases,
 )
-from vitbench.check import EXAMPLES, Judgement, classify, configured, given, judge, requirement, requirement_of
+from vitbench.check import EXAMPLES, Judgement, classify, configured, given, judge, requirement, requirement_of, sampled
 from vitbench.errors import HarnessError, NotSupported, RequirementFailed
 from vitbench.evidence import Evidence, current_evidence
 from vitbench.reference.config import ViTConfig
@@ -73,6 +73,45 @@ def test_a_check_may_have_a_number_of_examples_of_its_own() -> None:
 
     counts = {p: judge(configured(check, p, 0), NOBODY).evidence.examples for p in EXAMPLES}
     assert counts == {"quick": 3, "standard": 7, "full": EXAMPLES["full"]}
+
+
+LARGE = 10**6
+
+
+def checked_beyond(fails: Callable[[int], bool], seen: list[int]) -> Callable[..., None]:
+    """A check of whole numbers, and of one that is too large to be drawn."""
+
+    @requirement(ID)
+    @given(case=whole_numbers(), beyond=({"case": LARGE},))
+    def check(impl: Candidate, case: int) -> None:
+        seen.append(case)
+        assert_holds(not fails(case), f"{case} fails")
+
+    return check
+
+
+def test_a_larger_example_is_tried_once_after_those_that_are_drawn() -> None:
+    seen: list[int] = []
+    judgement = judge(configured(checked_beyond(lambda _case: False, seen), "quick", 0), NOBODY)
+    assert (judgement.status, judgement.evidence.examples) == (Status.PASSED, EXAMPLES["quick"] + 1)
+    assert (seen.count(LARGE), seen[-1]) == (1, LARGE)
+
+
+def test_a_larger_example_can_fail() -> None:
+    judgement = judge(configured(checked_beyond(lambda case: case == LARGE, []), "quick", 0), NOBODY)
+    assert (judgement.status, judgement.reason) == (Status.FAILED, f"{LARGE} fails")
+
+
+def test_no_larger_example_is_tried_where_a_small_one_fails() -> None:
+    seen: list[int] = []
+    judgement = judge(configured(checked_beyond(lambda _case: True, seen), "quick", 0), NOBODY)
+    assert (judgement.reason, LARGE in seen) == ("0 fails", False)
+
+
+def test_a_sample_has_the_larger_example_too() -> None:
+    seen: list[int] = []
+    judge(sampled(checked_beyond(lambda _case: False, seen), 3, 0), NOBODY)
+    assert (len(seen), seen[-1]) == (4, LARGE)
 
 
 def test_an_argument_may_be_drawn_in_another_way_for_each_preset() -> None:

@@ -4,6 +4,7 @@ docs/findings/ has a page for each; what a page calls a defect is repeated here 
 those that ``tox -e wild`` pins; a package that is not installed is skipped.
 """
 
+import copy
 import importlib.util
 from collections.abc import Callable
 from importlib import metadata
@@ -45,6 +46,7 @@ EXPECTED: dict[str, tuple[set[str], set[str]]] = {
             *RESIZES_SQUARES,
             "VIT-HEAD-HIDDEN",
             "VIT-POS-GRADIENT",
+            "VIT-STATE-DEEPCOPY",
             "VIT-TRAIN-DROPOUT-ATTENTION",
             "VIT-TRAIN-DROPOUT-HIDDEN",
             "VIT-TRAIN-DROPOUT-TOKENS",
@@ -235,6 +237,15 @@ def test_pytorch_pretrained_vit_normalises_behind_its_pre_logits() -> None:
     with torch.no_grad():
         model(torch.rand(1, 3, 32, 32))
     assert order == ["pre-logits", "norm"], metadata.version("pytorch-pretrained-vit")
+
+
+@needs("pytorch_pretrained_vit")
+def test_pytorch_pretrained_vit_cannot_be_copied_after_a_training_step() -> None:
+    model = pretrained_vit(representation_size=None)
+    copy.deepcopy(model)
+    model(torch.rand(1, 3, 32, 32)).sum().backward()
+    with pytest.raises(RuntimeError, match="deepcopy"):
+        copy.deepcopy(model)
 
 
 @needs("pytorch_pretrained_vit")

@@ -98,17 +98,24 @@ def _compare(actual: Tensor, expected: Tensor, what: str, float32_error: float |
     assert_tensor(actual, expected.shape, expected.dtype, what)
     scale = expected.abs().max().item()
     bound, rule = SEMANTICS_RELATIVE * scale, "1e-10 of the largest expected value"
-    if float32_error is not None and _on_float32_grid(actual if witness is None else witness):
-        bound = _FLOAT32_ERROR_FACTOR * float32_error + _FLOAT32_ULPS * torch.finfo(torch.float32).eps * scale
-        rule = "twice the reference's own error in float32"
-        current_evidence().note(f"{what}: computed in float32 for float64 input; judged by float32's error")
-    elif current_evidence().float32_inside:
+    if current_evidence().float32_inside:
         bound, rule = (
             FLOAT32_INSIDE_RELATIVE * scale,
             "1e-5 of the largest expected value, for float32 inside the model",
         )
         current_evidence().note("computes in float32 inside, whatever it is given; judged by float32's error")
+    if float32_error is not None and _on_float32_grid(actual if witness is None else witness):
+        allowed = _FLOAT32_ERROR_FACTOR * float32_error + _FLOAT32_ULPS * torch.finfo(torch.float32).eps * scale
+        if allowed > bound:
+            bound, rule = allowed, "twice the reference's own error in float32"
+        current_evidence().note(f"{what}: computed in float32 for float64 input; judged by float32's error")
     _judge(actual, expected, what, bound, rule)
+
+
+def moved(after: Tensor, before: Tensor) -> Tensor:
+    """Which rows of an answer differ from those of another by more than its rounding. (..., n, D) -> (..., n) of bool."""
+    relative = FLOAT32_INSIDE_RELATIVE if current_evidence().float32_inside else SEMANTICS_RELATIVE
+    return (after - before).abs().amax(dim=-1) > relative * before.abs().max()
 
 
 def assert_numerics(

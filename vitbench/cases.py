@@ -70,6 +70,25 @@ class Case:
         )
 
 
+MANY_TOKENS = Case(
+    ViTConfig(
+        image_size=(68, 72), patch_size=(4, 4), channels=3, width=144, depth=2, num_heads=2, mlp_dim=24, num_classes=5
+    ),
+    batch=1,
+    seed=1,
+)
+"""As large as models in use: 17 x 18 patches, and heads of 72, beyond 64 and no power of two."""
+
+MANY_BLOCKS = Case(
+    ViTConfig(
+        image_size=(2, 4), patch_size=(2, 2), channels=3, width=72, depth=12, num_heads=12, mlp_dim=20, num_classes=1
+    ),
+    batch=65,
+    seed=1,
+)
+"""As deep as B, with as many heads, which are not of 64, and a batch beyond 64; for a single class."""
+
+
 @dataclass(frozen=True)
 class ResizeCase:
     """One example of resizing a position table."""

@@ -52,18 +52,24 @@ class Judgement:
 
 
 def given(
-    *, examples: Mapping[str, int] | None = None, **strategies: SearchStrategy[Any] | Mapping[str, SearchStrategy[Any]]
+    *,
+    examples: Mapping[str, int] | None = None,
+    beyond: Sequence[Mapping[str, Any]] = (),
+    **strategies: SearchStrategy[Any] | Mapping[str, SearchStrategy[Any]],
 ) -> Callable[[Check], Check]:
     """Hypothesis' ``given`` for a check; its examples are drawn once preset and seed are known.
 
     Args:
         examples: how many for each preset, where a check is too slow for the usual number or needs fewer.
+        beyond: arguments of examples that are too large to be drawn. Each is tried once, after those drawn have passed:
+            a defect that shows in small ones is told, and shrunk, by them.
         strategies: by argument; or one for each preset, where a slower way is worth trying in a larger preset only.
     """
 
     def keep(body: Check) -> Check:
         body.strategies = strategies  # type: ignore[attr-defined]
         body.most_examples = {**EXAMPLES, **(examples or {})}  # type: ignore[attr-defined]
+        body.beyond = beyond  # type: ignore[attr-defined]
         return body
 
     return keep
@@ -145,7 +151,8 @@ def configured(
         fresh = _drawn(parts.body, parts.requirement, preset)
         return _bounded(fresh, parts.body.most_examples[preset], seed, phases, stored)
 
-    return after_replay(bounded((Phase.reuse,)), bounded(phases)) if stored and stored.exists else bounded(phases)
+    whole = _and_beyond(bounded(phases), parts.body)
+    return after_replay(bounded((Phase.reuse,)), whole) if stored and stored.exists else whole
 
 
 def sampled(check: Callable[..., None], seeds: int, seed: int) -> Callable[..., None]:
@@ -160,7 +167,8 @@ def sampled(check: Callable[..., None], seeds: int, seed: int) -> Callable[..., 
         return fresh
     usual: int = parts.body.most_examples["quick"]
     share = math.ceil(seeds * min(usual / EXAMPLES["quick"], 1))
-    return _bounded(fresh, min(share, usual) if is_slow(check, "quick") else share, seed, (Phase.generate,))
+    most = min(share, usual) if is_slow(check, "quick") else share
+    return _and_beyond(_bounded(fresh, most, seed, (Phase.generate,)), parts.body)
 
 
 def _reseeded(example: Any) -> Any:
@@ -184,6 +192,20 @@ def _bounded(
     )
     bounded: Callable[..., None] = chosen(hypothesis.seed(seed)(check))  # a seed given last takes the database away
     return bounded
+
+
+def _and_beyond(check: Callable[..., None], body: Any) -> Callable[..., None]:
+    """The check, and once what it draws has passed, the examples that are larger."""
+    if not getattr(body, "beyond", ()):
+        return check
+
+    @wraps(check)
+    def run(*args: Any, **kwargs: Any) -> None:
+        check(*args, **kwargs)
+        for example in body.beyond:
+            body(*args, **kwargs, **example)
+
+    return run
 
 
 def judge(

@@ -28,6 +28,18 @@ def one_patch_changed_each(image: Tensor, config: ViTConfig) -> Tensor:
     return copies
 
 
+def of_odd_brightness(images: Tensor, config: ViTConfig) -> Tensor:
+    """Images as they come too: the last a hundred times as bright, each with a patch that is black. Shapes kept.
+
+    Whoever rescales or clamps bright images, or takes black patches for padding, computes another function.
+    """
+    patch_h, patch_w = config.patch_size
+    odd = images.clone()
+    odd[-1] *= 100
+    odd[:, :, :patch_h, -patch_w:] = 0
+    return odd
+
+
 def permute_patches(images: Tensor, config: ViTConfig, order: Sequence[int]) -> Tensor:
     """Images whose n-th patch is the ``order[n]``-th of the given ones. Shapes kept."""
     (rows, columns), (patch_h, patch_w) = config.grid, config.patch_size

@@ -54,6 +54,7 @@ class Trial:
         """The same questions to another model that is to answer as this one does."""
         other = copy(self)
         other.model = model
+        vars(other).pop("reference", None)  # of these images; it may get others
         return other
 
     def by_way_of(self, hook: str) -> "Trial":

@@ -1,21 +1,40 @@
 """HEAD: from the representation to the logits (section 3.1)."""
 
-from vitbench.assertions import assert_changed, assert_consistent, assert_equal, assert_holds, assert_semantics
-from vitbench.candidate import Candidate
-from vitbench.cases import GRIDS, Case, random_images, vit_cases
+import torch
+
+from vitbench.assertions import accept, assert_changed, assert_consistent, assert_equal, assert_holds, assert_semantics
+from vitbench.candidate import Candidate, CandidateRaised
+from vitbench.cases import MANY_BLOCKS, MANY_TOKENS, Case, random_images, vit_cases
 from vitbench.check import given, requirement
 from vitbench.errors import RequirementFailed
-from vitbench.probes import BRANCH_OUTPUTS, equal_tokens, one_patch_changed_each
+from vitbench.probes import BRANCH_OUTPUTS, equal_tokens, of_odd_brightness, one_patch_changed_each
 from vitbench.reference.vit import representation
+from vitbench.trial import Trial
 
+IGNORED = (0.0, 0.3)  # rates of dropout in evaluation
 ATTENTION_OUTPUT = ("attention.output.weight", "attention.output.bias")
 
 
 @requirement("VIT-HEAD-LOGITS")
-@given(case=vit_cases(grids=(*GRIDS, (14, 14), (9, 8)), dropouts=(0.0, 0.3)))  # which evaluation ignores
+@given(case=vit_cases(dropouts=IGNORED), beyond=({"case": MANY_TOKENS}, {"case": MANY_BLOCKS}))
 def test_the_logits_are_those_of_the_papers_model(impl: Candidate, case: Case) -> None:
     trial = impl.trial(case)
-    assert_semantics(trial.logits(), trial.reference.logits, "logits")
+    images = of_odd_brightness(trial.images, trial.config)
+    assert_semantics(trial.logits(images), trial.reference_on(images).logits, "logits")
+    _assert_not_a_number_is_passed_on(trial)
+
+
+def _assert_not_a_number_is_passed_on(trial: Trial) -> None:
+    """Every logit depends on every pixel, so that one which is not a number leaves none of them one, or is refused."""
+    broken = trial.images[:1].clone()
+    broken[0, 0, 0, 0] = torch.nan
+    try:
+        logits = trial.logits(broken)
+    except CandidateRaised:
+        accept("refused")
+        return
+    numbers = int(torch.isfinite(logits).sum())
+    assert_equal(numbers, 0, "logits that are numbers, of an image with a pixel that is none; is it replaced silently?")
 
 
 @requirement("VIT-HEAD-LINEAR")

@@ -5,7 +5,15 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from vitbench.assertions import accept, assert_changed, assert_consistent, assert_holds, assert_semantics, assert_tensor
+from vitbench.assertions import (
+    accept,
+    assert_changed,
+    assert_consistent,
+    assert_holds,
+    assert_semantics,
+    assert_tensor,
+    moved,
+)
 from vitbench.candidate import Candidate, CandidateRaised
 from vitbench.cases import LARGE_PATCHES, Case, random_images, vit_cases
 from vitbench.check import given, requirement
@@ -107,8 +115,12 @@ def test_any_number_of_channels_is_accepted(impl: Candidate, case: Case) -> None
         doubled[:, c] = 2 * trial.images[:, c]
         assert_changed(trial.logits(doubled), before, f"logits after a change of channel {c} of {channels}")
     order = list(reversed(range(channels)))
-    moved = trial.with_weights(reorder_channels(trial.weights, channels, order))
-    assert_consistent(moved.logits(trial.images[:, order]), before, "logits with channels and weights in another order")
+    turned = trial.with_weights(reorder_channels(trial.weights, channels, order))
+    assert_consistent(
+        turned.logits(trial.images[:, order]), before, "logits with channels and weights in another order"
+    )
+    for others in {1, channels + 1} - {channels}:
+        _assert_refused(trial, trial.images[:, :1].repeat(1, others, 1, 1))
 
 
 @requirement("VIT-PATCH-IMAGE-RECTANGULAR")
@@ -146,7 +158,20 @@ def _tokens_changed_by_each_patch(trial: Trial) -> Tensor:
     expected = (trial.config.num_patches, trial.config.num_patches, trial.config.width)
     assert_tensor(after, expected, torch.float64, "patch tokens")
     assert_changed(after, before, "patch tokens after a change of every patch")
-    return (after - before).abs().amax(dim=2) > 1e-10 * before.abs().max()
+    return moved(after, before)
+
+
+def _assert_refused(trial: Trial, images: Tensor) -> None:
+    """Images of another number of channels: which of them are meant, or what the others are, is not known."""
+    try:
+        trial.logits(images)
+    except (CandidateRaised, NotSupported):
+        accept("refused, as it should be")
+        return
+    raise RequirementFailed(
+        f"images of {images.shape[1]} channels: accepted silently by a model of {trial.config.channels}; raise an error, "
+        "or leave cutting and repeating channels to the caller"
+    )
 
 
 def _assert_refused_or_padded(trial: Trial, image_size: tuple[int, int], route: str) -> None:

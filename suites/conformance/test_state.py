@@ -4,16 +4,25 @@ import copy
 import pickle
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 
 from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
 
-from vitbench.assertions import assert_changed, assert_consistent, assert_equal, assert_holds, assert_same_bits
+from vitbench.assertions import (
+    assert_changed,
+    assert_consistent,
+    assert_equal,
+    assert_holds,
+    assert_same_bits,
+    assert_semantics,
+)
 from vitbench.candidate import Candidate
 from vitbench.cases import Case, vit_cases
 from vitbench.check import FEW, given, requirement
+from vitbench.errors import NotSupported, RequirementFailed
 from vitbench.gradients import own_gradients
 from vitbench.reference.parameters import exercised_weights, parameter_shapes
 from vitbench.trial import Trial, Weights
@@ -33,7 +42,7 @@ def test_loaded_weights_are_exported_again(impl: Candidate, case: Case) -> None:
         names.remove("class_token")  # a model may keep the two as their sum
         exported, expected = _without_first_row(exported), _without_first_row(expected)
     for name in names:
-        assert_same_bits(exported[name], expected[name], f"exported {name}")
+        assert_semantics(exported[name], expected[name], f"exported {name}")
 
 
 @requirement("VIT-STATE-REBUILD")
@@ -49,6 +58,23 @@ def test_the_state_of_a_model_makes_another_model_the_same(impl: Candidate, case
     else:
         impl.call("load", rebuilt.model, trial.export())
     assert_consistent(rebuilt.logits(), before, "logits of another model with the same state")
+    _assert_rebuilt_at_another_size(impl, trial, others)
+
+
+def _assert_rebuilt_at_another_size(impl: Candidate, trial: Trial, others: Weights) -> None:
+    """The state of a model that was resized holds the positions that it computes with."""
+    (height, width), (patch_h, patch_w) = trial.config.image_size, trial.config.patch_size
+    size = impl.within_reach(replace(trial.config, image_size=(height + patch_h, width + patch_w))).image_size
+    try:
+        resized = trial.at_image_size(size)
+        state_dict, expected = resized.module.state_dict, resized.logits()
+    except (NotSupported, RequirementFailed):
+        return  # VIT-POS-MODEL tells
+    rebuilt = trial.with_weights(others).at_image_size(size)
+    state = impl.guarded("state_dict", state_dict)
+    impl.guarded("load_state_dict", lambda: rebuilt.module.load_state_dict(state))
+    what = f"logits at {size[0]}×{size[1]} of another model with the state of one that was resized"
+    assert_consistent(rebuilt.logits(), expected, what)
 
 
 @requirement("VIT-STATE-RELOAD")
@@ -73,6 +99,18 @@ def test_a_deep_copy_is_the_same_and_stands_alone(impl: Candidate, case: Case) -
     expected = trial.with_weights(others).logits()
     assert_consistent(copied.logits(), expected, "logits of a deep copy that was given other weights")
     assert_same_bits(trial.logits(), before, "logits of the original, after its copy was given other weights")
+    _assert_copied_in_the_midst_of_training(impl, trial)
+
+
+def _assert_copied_in_the_midst_of_training(impl: Candidate, trial: Trial) -> None:
+    """Averaged weights are copied after a step: what the step left on the model must not stand in the way."""
+    try:
+        with trial.training():
+            own_gradients(trial)
+    except (NotSupported, RequirementFailed):
+        return  # it does not train; other requirements tell
+    copied = impl.guarded("deepcopy", lambda: copy.deepcopy(trial.module))
+    assert_consistent(trial.of(copied).logits(), trial.logits(), "logits of a deep copy made after a training step")
 
 
 @requirement("VIT-STATE-PICKLE")

@@ -13,10 +13,13 @@ from typing import Any
 from vitbench.adapter import Conventions
 from vitbench.benign import kernels
 from vitbench.benign.adapters import (
+    AnySizeAdapter,
     ChannelsLastAdapter,
     CompiledAdapter,
     LazyAdapter,
+    PrescaledAdapter,
     ReversedHeadsAdapter,
+    SinglePrecisionAdapter,
     StyledAdapter,
     VmapAdapter,
 )
@@ -110,6 +113,22 @@ _OWN = (
         id="lazy",
         summary="an object that makes its torch module when first used",
         make=partial(LazyAdapter, "lazy"),
+    ),
+    Benign(
+        id="any-size",
+        summary="positions resized in float32 in each call, for images of whatever size",
+        make=partial(AnySizeAdapter, "any-size"),
+    ),
+    Benign(
+        id="query-prescaled",
+        summary="the scale of attention kept within the query's weights",
+        make=partial(PrescaledAdapter, "query-prescaled"),
+        recorded=frozenset({"VIT-TRAIN-GRADIENT", "VIT-TRAIN-STEP"}),  # its query learns at another rate
+    ),
+    Benign(
+        id="single-precision",
+        summary="an engine that computes in float32, whatever it is given",
+        make=partial(SinglePrecisionAdapter, "single-precision"),
     ),
     Benign(id="numpy", summary="written in numpy; answers with foreign arrays", make=NumpyAdapter),
     Benign(

@@ -1,5 +1,6 @@
 """The model as packages write it, behind the contract, in every layout of its parameters and way of being called."""
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -92,6 +93,34 @@ class StyledAdapter(MappedAdapter):
 
     def _batch_first(self, tensors: list[Tensor]) -> list[Tensor]:
         return [z.transpose(0, 1) for z in tensors] if self.style.sequence_first else tensors
+
+
+class AnySizeAdapter(StyledAdapter):
+    """A model that takes images of every size as it is, and resizes its positions in each call."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name, Style(any_size=True))
+
+    def at_image_size(self, model: Any, image_size: tuple[int, int]) -> Any:
+        del image_size
+        return copy.deepcopy(model)
+
+
+class PrescaledAdapter(StyledAdapter):
+    """The scale of attention kept within the query's weights, as engines do it to save a product."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name, Style(prescaled=True))
+
+    def load(self, model: Any, state: Mapping[str, Tensor]) -> None:
+        super().load(model, _queries_scaled(state, model.config.head_dim**-0.5))
+
+    def export(self, model: Any) -> dict[str, Tensor]:
+        return _queries_scaled(super().export(model), model.config.head_dim**0.5)
+
+
+def _queries_scaled(state: Mapping[str, Tensor], factor: float) -> dict[str, Tensor]:
+    return {name: w * factor if ".query." in name else w for name, w in state.items()}
 
 
 class ReversedHeadsAdapter(StyledAdapter):
@@ -198,3 +227,42 @@ class LazyAdapter(Adapter):
         if model.module is None:
             model.module = self._inner.build(model.config).to(like).eval()
         return model.module
+
+
+class SinglePrecisionAdapter(Adapter):
+    """An engine that computes in float32 whatever it is given, and answers in the dtype that it was asked in."""
+
+    conventions = StyledAdapter.conventions
+
+    def __init__(self, name: str) -> None:
+        self.name, self._inner = name, StyledAdapter(name)
+
+    def build(self, config: ViTConfig) -> LazyModel:
+        require(config.dropout == 0, "for inference: no dropout")
+        model = LazyModel(config)
+        model.module = self._inner.build(config).float().eval()
+        return model
+
+    def load(self, model: LazyModel, state: Mapping[str, Tensor]) -> None:
+        self._inner.load(model.module, state)
+
+    def export(self, model: LazyModel) -> dict[str, Tensor]:
+        return {name: w.double() for name, w in self._inner.export(model.module).items()}
+
+    def logits(self, model: LazyModel, images: Tensor) -> Tensor:
+        return self._inner.logits(model.module, images.float()).to(images.dtype)
+
+    def patch_tokens(self, model: LazyModel, images: Tensor) -> Tensor:
+        return self._inner.patch_tokens(model.module, images.float()).to(images.dtype)
+
+    def tokens(self, model: LazyModel, images: Tensor) -> Tensor:
+        return self._inner.tokens(model.module, images.float()).to(images.dtype)
+
+    def block_outputs(self, model: LazyModel, images: Tensor) -> list[Tensor]:
+        return [z.to(images.dtype) for z in self._inner.block_outputs(model.module, images.float())]
+
+    def attention(self, model: LazyModel, images: Tensor) -> list[Tensor]:
+        return [weights.to(images.dtype) for weights in self._inner.attention(model.module, images.float())]
+
+    def representation(self, model: LazyModel, images: Tensor) -> Tensor:
+        return self._inner.representation(model.module, images.float()).to(images.dtype)

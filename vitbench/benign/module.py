@@ -20,6 +20,8 @@ class Style:
     folded: bool = False  # class token and its position kept as their sum
     pixels_last: bool = False  # a patch flattened as (P_h, P_w, C)
     table_on_grid: bool = False  # the patches' positions kept as (D, rows, columns), the class token's apart
+    any_size: bool = False  # positions resized in each call, in float32
+    prescaled: bool = False  # 1 / sqrt(D_h) kept within the query's weights
 
 
 class PatchEmbedding(nn.Module):
@@ -27,7 +29,7 @@ class PatchEmbedding(nn.Module):
 
     def __init__(self, config: ViTConfig, style: Style) -> None:
         super().__init__()
-        (patch_h, patch_w), self.config = config.patch_size, config
+        (patch_h, patch_w), self.config, self.any_size = config.patch_size, config, style.any_size
         self.proj: nn.Module = (
             nn.Linear(patch_h * patch_w * config.channels, config.width)
             if style.pixels_last
@@ -37,8 +39,11 @@ class PatchEmbedding(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, N, D)."""
         c = self.config
-        if tuple(images.shape[1:]) != (c.channels, *c.image_size):
-            raise ValueError(f"images of {tuple(images.shape[1:])}, expected {(c.channels, *c.image_size)}")
+        fits = not any(size % patch for size, patch in zip(images.shape[2:], c.patch_size, strict=True))
+        if tuple(images.shape[2:]) != c.image_size and not (self.any_size and fits):
+            raise ValueError(f"images of {tuple(images.shape[2:])}, expected {c.image_size}")
+        if images.shape[1] != c.channels:
+            raise ValueError(f"images of {images.shape[1]} channels, expected {c.channels}")
         if isinstance(self.proj, nn.Conv2d):
             return self.proj(images).flatten(2).transpose(1, 2)
         (rows, columns), (patch_h, patch_w) = c.grid, c.patch_size
@@ -52,6 +57,7 @@ class SeparateAttention(nn.Module):
     def __init__(self, config: ViTConfig, style: Style) -> None:
         super().__init__()
         self.num_heads, width = config.num_heads, config.width
+        self.scale = 1.0 if style.prescaled else config.head_dim**-0.5
         self.query, self.value = nn.Linear(width, width), nn.Linear(width, width)
         self.key = nn.Linear(width, width, bias=style.key_bias)
         self.softmax, self.drop = nn.Softmax(dim=-1), nn.Dropout(config.attention_dropout)
@@ -62,7 +68,7 @@ class SeparateAttention(nn.Module):
         query, key, value = (
             layer(x).unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for layer in (self.query, self.key, self.value)
         )
-        weights = self.softmax(query @ key.mT / query.shape[-1] ** 0.5)
+        weights = self.softmax(query @ key.mT * self.scale)
         return self.output((self.drop(weights) @ value).transpose(1, 2).flatten(2))
 
 
@@ -152,7 +158,8 @@ class PackageViT(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, K)."""
         table = self.positions.flatten(1).T[None] if self.style.table_on_grid else self.positions
-        x_e = self.patch_embedding(images) + table
+        x_e = self.patch_embedding(images)
+        x_e = x_e + (table if tuple(images.shape[2:]) == self.config.image_size else self._resized(table, images))
         first = self.first if self.style.folded else self.first + self.first_position
         z = self.drop(torch.cat([first.expand(x_e.shape[0], -1, -1), x_e], dim=1))
         turn = self.style.sequence_first
@@ -161,3 +168,9 @@ class PackageViT(nn.Module):
             z = layer(z)
         z = self.norm(z.transpose(0, 1) if turn else z)
         return self.head(self.hidden(z[:, 0] if self.config.pool == "class_token" else z[:, 1:].mean(dim=1)))
+
+    def _resized(self, table: Tensor, images: Tensor) -> Tensor:
+        """The patches' positions for images of another size. (1, N, D) -> (1, N', D)."""
+        grid = [size // patch for size, patch in zip(images.shape[2:], self.config.patch_size, strict=True)]
+        maps = table.unflatten(1, self.config.grid).permute(0, 3, 1, 2).float()
+        return functional.interpolate(maps, grid, mode="bilinear", align_corners=True).flatten(2).mT.to(table.dtype)

@@ -56,7 +56,27 @@ def _colour_only(images: Tensor, config: ViTConfig) -> Tensor:
     return _patches(images.roll(1, dims=1) if config.channels != 3 else images, config)  # noqa: PLR2004
 
 
+def _channels_cut(images: Tensor, config: ViTConfig) -> Tensor:
+    return _patches(images[:, : config.channels], config)
+
+
+def _grey_repeated(images: Tensor, config: ViTConfig) -> Tensor:
+    return _patches(images.expand(-1, config.channels, -1, -1) if images.shape[1] == 1 else images, config)
+
+
 DEVIATIONS = (
+    Deviation(
+        id="patch-channels-cut",
+        summary="channels beyond its own ignored",
+        replaces={"vit.patches": _channels_cut},
+        breaks="VIT-PATCH-CHANNELS",
+    ),
+    Deviation(
+        id="patch-grey-repeated",
+        summary="a grey image taken as one of equal colours",
+        replaces={"vit.patches": _grey_repeated},
+        breaks="VIT-PATCH-CHANNELS",
+    ),
     Deviation(
         id="patches-dilated",
         summary="patches made of pixels that lie a grid's width apart, not of neighbours",

@@ -11,13 +11,14 @@ from torch import Tensor
 from vitbench.deviations.deviation import Deviation
 from vitbench.reference import parameters, vit
 
-_init, _forward, _load, _shapes, _initial, _split_heads = (
+_init, _forward, _load, _shapes, _initial, _split_heads, _attention_weights = (
     vit.ViT.__init__,
     vit.ViT.forward,
     vit.ViT.load_state_dict,
     parameters.parameter_shapes,
     parameters.initial_weights,
     vit.split_heads,
+    vit.attention_weights,
 )
 
 
@@ -123,7 +124,30 @@ def _scaled(self: vit.ViT, images: Tensor, *tap: vit.Tap) -> Tensor:
     return _forward(self, images, *tap) * self.get_parameter("scale")
 
 
+def _attention_kept(query: Tensor, key: Tensor) -> Tensor:
+    weights = _attention_weights(query, key)
+    _LAST_SEEN.append(weights)
+    return weights
+
+
+def _last_attention_kept(self: vit.ViT, images: Tensor, *tap: vit.Tap) -> Tensor:
+    logits = _forward(self, images, *tap)
+    self.__dict__["attention"] = _LAST_SEEN.pop()
+    _LAST_SEEN.clear()
+    return logits
+
+
+_LAST_SEEN: list[Tensor] = []
+
+
 DEVIATIONS = (
+    Deviation(
+        id="attention-kept-on-the-model",
+        summary="the last attention weights kept on the model, with all that led to them",
+        replaces={"vit.attention_weights": _attention_kept, "vit.ViT.forward": _last_attention_kept},
+        breaks="VIT-STATE-DEEPCOPY",
+        known_from="pytorch-pretrained-vit 0.0.7",
+    ),
     Deviation(
         id="evaluation-noisy",
         summary="noise in evaluation mode",

@@ -16,7 +16,8 @@ DECLARED = (
         id="VIT-CONFIG-IMAGE-SIZE",
         level=Level.MUST,
         statement="Images of another size than the configured one must be refused, unless the positions are resized.",
-        rationale="Positions that are cut off or broadcast give plausible logits for the wrong places.",
+        rationale="Positions that are cut off or broadcast give plausible logits for the wrong places; resized in training too, "
+        "they learn from every size.",
         source="Section 3.2",
         tier=Tier.EXACT,
     ),

@@ -7,7 +7,8 @@ DECLARED = (
         id="VIT-HEAD-LOGITS",
         level=Level.MUST,
         statement="The logits must equal the paper's model from pixels to class scores, for the same weights.",
-        rationale="The whole path at once; parts that are each right can still be joined wrongly.",
+        rationale="The whole path at once; parts that are each right can still be joined wrongly, or at small sizes only. Images "
+        "that are black, bright or broken are images too: a model that rescales, masks or repairs them in silence is another.",
         source="Eq. 1 to 4",
     ),
     Requirement(

@@ -63,8 +63,9 @@ DECLARED = (
     Requirement(
         id="VIT-PATCH-CHANNELS",
         level=Level.SHOULD,
-        statement="A model should accept any number of image channels C.",
-        rationale="C = 3 hard-coded excludes radar, satellite and grey images (transformers ViTMAE #17491).",
+        statement="A model should accept any number of image channels C, and refuse images that have another number of them.",
+        rationale="C = 3 hard-coded excludes radar, satellite and grey images (transformers ViTMAE #17491). Channels that are "
+        "cut off or repeated in silence are another image.",
         source="Section 3.1: x of shape H x W x C",
     ),
     Requirement(

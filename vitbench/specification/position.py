@@ -133,7 +133,8 @@ DECLARED = (
     Requirement(
         id="VIT-POS-MODEL",
         level=Level.SHOULD,
-        statement="A model should run at another resolution with its positions resized, and all other weights kept.",
+        statement="A model should run and train at another resolution with its positions resized, and all other weights and its "
+        "dropout kept.",
         rationale="Fine-tuning at a higher resolution is half of the paper's recipe.",
         source="Section 3.2",
         hooks=("at_image_size",),

@@ -6,16 +6,17 @@ DECLARED = (
     Requirement(
         id="VIT-STATE-ROUND-TRIP",
         level=Level.MUST,
-        statement="Canonical weights that were loaded must be exported again, every name, shape and bit.",
+        statement="Canonical weights that were loaded must be exported again, every name and shape, and every number up to "
+        "rounding.",
         rationale="A tensor that is dropped or cut on load leaves a default in its place (timm #2324).",
         source="Table 1; canonical parameters",
         hooks=("export",),
-        tier=Tier.EXACT,
     ),
     Requirement(
         id="VIT-STATE-REBUILD",
         level=Level.MUST,
-        statement="The state that a model gives out must make any other model of its sizes give the same logits.",
+        statement="The state that a model gives out must make any other model of its sizes give the same logits, and after its "
+        "image size was changed too.",
         rationale="A table that is no parameter and no saved buffer stays behind: the checkpoint scores as another model.",
         source="Good practice; torch's state_dict, or the adapter's export where the model is no torch module",
     ),
@@ -29,7 +30,8 @@ DECLARED = (
     Requirement(
         id="VIT-STATE-DEEPCOPY",
         level=Level.SHOULD,
-        statement="A deep copy should give the same logits, and share nothing with its original.",
+        statement="A deep copy should give the same logits, share nothing with its original, and be possible after a training "
+        "step as before.",
         rationale="Averaged weights and teachers are made by copying; a copy that computes with the original's is none.",
         source="Good practice; copy.deepcopy",
     ),
