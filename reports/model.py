@@ -57,6 +57,11 @@ class Report:
         return tuple(judgement for judgement in self.judgements if judgement.conventions)
 
     @property
+    def limits_known(self) -> bool:
+        """Whether any figure can be set against a limit."""
+        return any(row.record.roofline is not None for group in self.comparisons for row in group.rows)
+
+    @property
     def shared_conditions(self) -> tuple[str, ...]:
         """The conditions under which everything was measured, where there are several sets of them."""
         return shared_conditions([comparison.conditions for comparison in self.comparisons])

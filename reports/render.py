@@ -40,6 +40,7 @@ FILTERS = (
     units.flops,
     units.flops_per_s,
     units.giga,
+    units.tera,
     units.images_per_s,
     units.interval,
     units.moment,

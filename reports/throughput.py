@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from vitbench.limits.roofline import Standing
 from vitbench.results import MeasurementRecord, Outcome, Run
 from vitbench.wording import abridged, plural
 
@@ -34,6 +35,7 @@ class Measurement:
     run: str
     record: MeasurementRecord
     throughput: Throughput
+    standing: Standing | None = None  # against the ceiling measured in its run, else the datasheet
 
     @property
     def measured(self) -> bool:
@@ -77,7 +79,7 @@ def comparisons(runs: Sequence[Run], labels: Sequence[str]) -> tuple[Comparison,
     groups: dict[tuple[str, ...], list[Measurement]] = {}
     for run, label in zip(runs, labels, strict=True):
         for record in {record.cell: record for record in run.measurements}.values():  # a resumed cell: its last word
-            row = Measurement(run=label, record=record, throughput=_throughput(record))
+            row = Measurement(run=label, record=record, throughput=_throughput(record), standing=run.standing(record))
             groups.setdefault(_conditions(record), []).append(row)
     shared = shared_conditions(list(groups))
     return tuple(

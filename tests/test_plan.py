@@ -16,10 +16,11 @@ OPTIONS = Options(implementations=("reference", "timm"), named=True)
 CELL = Cell(suite="throughput", implementation="timm", task="inference", model="Ti/16@64", dtype="float32", batch=8)
 
 
-def test_each_implementation_gets_a_cell_of_each_suite() -> None:
+def test_each_implementation_gets_a_cell_of_each_suite_and_the_device_its_own() -> None:
     assert [(cell.suite, cell.implementation) for cell in plan(OPTIONS)] == [
         ("conformance", "reference"),
         ("conformance", "timm"),
+        ("limits", "torch"),
         ("throughput", "reference"),
         ("throughput", "timm"),
     ]
@@ -37,7 +38,11 @@ def test_models_and_batches_replace_those_of_the_preset() -> None:
 
 
 def test_only_measurements_ask_to_run_alone() -> None:
-    assert {(cell.suite, cell.timed) for cell in plan(OPTIONS)} == {("conformance", False), ("throughput", True)}
+    assert {(cell.suite, cell.timed) for cell in plan(OPTIONS)} == {
+        ("conformance", False),
+        ("limits", True),
+        ("throughput", True),
+    }
 
 
 @pytest.mark.parametrize("preset", ["quick", "standard", "full"])

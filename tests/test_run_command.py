@@ -123,8 +123,9 @@ def test_a_dry_run_prints_each_cell_and_makes_nothing(
     assert run.main(["--impl", "reference", "--dry-run"]) == 0
     assert capsys.readouterr().out.splitlines() == [
         "conformance reference cpu threads=1 quick seed=0",
+        "limits torch cpu threads=1 quick seed=0",
         "throughput inference reference Ti/16@64 float32 eager batch=8 cpu threads=1 quick seed=0",
-        "2 cells; nothing was run (--dry-run)",
+        "3 cells; nothing was run (--dry-run)",
     ]
     assert not list(tmp_path.iterdir())
 
@@ -301,7 +302,7 @@ def test_a_run_records_its_plan_its_machine_and_every_result(
     found = read(good_run[0] / "out" / run.RESULTS)
     assert found.complete
     assert found.damaged_lines == 0
-    assert [record.cell for record in [*found.verdicts, *found.measurements]] == list(found.header.planned)
+    assert [record.cell for record in [*found.verdicts, *found.limits, *found.measurements]] == list(found.header.planned)
     assert found.verdicts[0].verdict == Verdict.CONFORMS
     assert found.measurements[0].outcome == Outcome.MEASURED
     assert found.header.command[:3] == ["python", "-m", "vitbench.run"]
@@ -320,8 +321,9 @@ def test_a_log_has_one_line_for_each_cell_then_the_tables(
     good_run: tuple[Path, subprocess.CompletedProcess[str]],
 ) -> None:
     lines = good_run[1].stdout.splitlines()
-    assert lines[0].startswith("[1/2] conformance reference: CONFORMS, MUST ")
-    assert lines[1].startswith("[2/2] throughput reference Ti/16@32,depth=1,width=48 batch 1: ")
+    assert lines[0].startswith("[1/3] conformance reference: CONFORMS, MUST ")
+    assert lines[1].startswith("[2/3] limits torch: float32 ")
+    assert lines[2].startswith("[3/3] throughput reference Ti/16@32,depth=1,width=48 batch 1: ")
     assert "Conformance" in lines
     assert "Measurements" in lines
     assert "\x1b" not in good_run[1].stdout

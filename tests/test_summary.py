@@ -10,8 +10,10 @@ from rich.console import Console
 from vitbench import progress, summary
 from vitbench.console import suitable_console
 from vitbench.executor import Finished, Recorded, Started
+from vitbench.limits.roofline import Ceilings, Copy, Product, roofline
 from vitbench.measurement import record
 from vitbench.plan import Cell
+from vitbench.reference.cost import Work
 from vitbench.requirement import Tally, Verdict
 from vitbench.results import Header, MeasurementRecord, Outcome, Run, VerdictRecord
 
@@ -125,3 +127,21 @@ def test_a_log_is_wide_and_obeys_columns(monkeypatch: pytest.MonkeyPatch) -> Non
     assert suitable_console().width == 120
     monkeypatch.setenv("COLUMNS", "50")
     assert suitable_console().width == 50
+
+
+def test_a_wide_console_shows_how_near_the_limit_each_figure_is() -> None:
+    found = roofline(arithmetic="float32", work=Work(flops=2 * 10**9, least_bytes=10**7), seconds=0.0175, peak=None)
+    run = run_of([], [replace(MEASURED, roofline=found), CRASHED])
+    ceilings = Ceilings(
+        products=[Product(arithmetic="float32", flops_per_s=2e11)],
+        copy=Copy(bytes_per_s=1e10, buffer_bytes=2**28),
+    )
+    limits = record(Cell(suite="limits", implementation="torch"), Outcome.MEASURED, ceilings=ceilings)
+    lines = shown(120, replace(run, limits=[limits]))
+    assert lines[2:] == [
+        "Model     Batch  Implementation  images/s  TFLOP/s  Of ceiling           Latency (95 % interval)   Note",
+        "Ti/16@64      8  timm                 457    0.114  57 % matrix product  17.5 ms (17.3 – 17.9 ms)",
+        "Ti/16@64      8  mine                   –        –  –                    –                         crashed",
+        "mine: killed by SIGSEGV; last: [/red] oh",
+        "measured ceilings of cpu: float32 200 GFLOP/s, copy 10.0 GB/s",
+    ]

@@ -13,7 +13,7 @@ from vitbench.models import canonical
 from vitbench.reference.config import ConfigurationError
 
 PRESETS = ("quick", "standard", "full")
-DEFAULT_SUITES = ("conformance", "throughput")
+DEFAULT_SUITES = ("conformance", "limits", "throughput")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +137,7 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         choices=suite.names(),
-        help=f"suite, repeatable (default: {' and '.join(DEFAULT_SUITES)})",
+        help=f"suite, repeatable (default: {', '.join(DEFAULT_SUITES)})",
     )
     what.add_argument(
         "--preset",

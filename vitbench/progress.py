@@ -10,6 +10,7 @@ from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElaps
 
 from vitbench import units
 from vitbench.executor import Event, Finished, Recorded, Started
+from vitbench.limits.roofline import Ceilings
 from vitbench.plan import Cell
 from vitbench.requirement import Verdict
 from vitbench.results import Outcome, RequirementRecord, Result, VerdictRecord
@@ -115,5 +116,13 @@ def result_text(result: Result) -> str:
         return f"{result.verdict}{f', MUST {result.must}' if judged else ''}{reason}"
     if result.outcome != Outcome.MEASURED:
         return f"{result.outcome}: {result.reason}"
+    if result.ceilings is not None:
+        return ceilings_text(result.ceilings)
     doubt = "" if result.converged else ", not converged"
     return f"{units.images_per_s(result.throughput_images_per_s)}{doubt}"
+
+
+def ceilings_text(ceilings: Ceilings) -> str:
+    """What a device was measured to do, on one line: the products that it could, and the copy."""
+    products = [f"{p.arithmetic} {units.flops_per_s(p.flops_per_s)}" for p in ceilings.products if p.flops_per_s]
+    return ", ".join([*products, f"copy {units.bytes_per_s(ceilings.bytes_per_s)}"])

@@ -8,16 +8,18 @@ import contextlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from enum import StrEnum
 from pathlib import Path
 from types import TracebackType, UnionType
 from typing import Any, ClassVar, Self, TextIO, TypeVar, get_args, get_origin
 
 from vitbench.errors import OutputUnwritable, ResultsUnreadable
+from vitbench.limits.roofline import Ceilings, Roofline, Standing, standing
 from vitbench.requirement import Level, Status, Tally, Verdict
 
 SCHEMA_VERSION = 1
+LIMITS = "limits"  # the suite that measures the device itself
 
 _LONE_SURROGATES = "backslashreplace"  # from a foreign message or file name; the escape is JSON's own
 
@@ -121,6 +123,8 @@ class MeasurementRecord:
     memory_layouts: int | None = None  # drawn during sampling; 1: one layout, whose bias every sample carries
     samples_s: Sequence[float] = field(default_factory=tuple)  # in the order taken, none dropped
     duration_s: float = 0.0
+    roofline: Roofline | None = None  # how near the limit; null where no closed form says what work was done
+    ceilings: Ceilings | None = None  # of the suite limits: what the others are set against
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,12 +157,22 @@ class Run:
     verdicts: Sequence[VerdictRecord]
     measurements: Sequence[MeasurementRecord]
     footer: Footer | None  # None: the run was interrupted and the file is incomplete
+    limits: Sequence[MeasurementRecord] = ()  # of the suite limits: the device's, of no implementation
     damaged_lines: int = 0  # cut in mid-line by a crash; at most the last one of each writer
 
     @property
     def complete(self) -> bool:
         """Whether every planned cell had its say."""
         return self.footer is not None and self.footer.status == "complete"
+
+    def ceilings(self, record: MeasurementRecord) -> Ceilings | None:
+        """What was measured in this run of the device and threads that a cell ran on; None where nothing was."""
+        same = [m.ceilings for m in self.limits if (m.device, m.threads) == (record.device, record.threads)]
+        return next((one for one in reversed(same) if one is not None), None)
+
+    def standing(self, record: MeasurementRecord) -> Standing | None:
+        """How near a cell comes to its roof; None where its work or the roof is not known."""
+        return None if record.roofline is None else standing(record.roofline, self.ceilings(record))
 
 
 class ResultsWriter:
@@ -211,9 +225,9 @@ def from_line(line: str) -> Record:
     if not isinstance(data, dict) or data.get("kind") not in list(_KINDS):
         raise ValueError(f"no record of a known kind: {line[:80]!r}")
     kind = _KINDS[data["kind"]]
-    known = {f.name for f in fields(kind)}
+    known = {f.name: f.type for f in fields(kind)}
     try:
-        record = kind(**{name: _typed(name, value) for name, value in data.items() if name in known})
+        record = kind(**{name: _typed(known[name], value) for name, value in data.items() if name in known})
     except (TypeError, AttributeError) as error:
         raise ValueError(f"{data['kind']} record lacks a field: {error}") from error
     for field_ in fields(kind):
@@ -222,7 +236,7 @@ def from_line(line: str) -> Record:
     return record
 
 
-def _fits(value: Any, kind: Any) -> bool:
+def _fits(value: Any, kind: Any) -> bool:  # noqa: PLR0911  # a case each
     """Whether a value read from JSON is of a field's type: a class, a union of classes, a sequence or a mapping."""
     if isinstance(kind, UnionType):
         return any(_fits(value, part) for part in get_args(kind))
@@ -235,6 +249,8 @@ def _fits(value: Any, kind: Any) -> bool:
         return isinstance(value, float | int) and not isinstance(value, bool)
     if isinstance(kind, type) and issubclass(kind, str):
         return isinstance(value, str)  # a newer writer's word is kept
+    if isinstance(kind, type) and is_dataclass(kind):
+        return isinstance(value, kind) and all(_fits(getattr(value, f.name), f.type) for f in fields(kind))
     return not isinstance(kind, type) or isinstance(value, kind)
 
 
@@ -268,7 +284,8 @@ def read(path: Path) -> Run:
         header=header,
         requirements=_of(records, RequirementRecord),
         verdicts=_of(records, VerdictRecord),
-        measurements=_of(records, MeasurementRecord),
+        measurements=[m for m in _of(records, MeasurementRecord) if m.suite != LIMITS],
+        limits=[m for m in _of(records, MeasurementRecord) if m.suite == LIMITS],
         footer=next(iter(_of(records, Footer)), None),
         damaged_lines=damaged,
     )
@@ -278,12 +295,16 @@ def _of(records: Sequence[Record], kind: type[R]) -> list[R]:
     return [record for record in records if isinstance(record, kind)]
 
 
-def _typed(name: str, value: Any) -> Any:
-    if name in {"must", "should", "may"}:
-        return Tally(**{f.name: value[f.name] for f in fields(Tally) if f.name in value})
-    enums = {"level": Level, "status": Status, "verdict": Verdict, "outcome": Outcome}
-    if name in enums and value in list(enums[name]):
-        return enums[name](value)
+def _typed(kind: Any, value: Any) -> Any:
+    """A value read from JSON as its field's type has it: words of an enumeration, and records within records."""
+    if isinstance(kind, UnionType):
+        kind = next((part for part in get_args(kind) if is_dataclass(part)), None)
+    if isinstance(kind, type) and is_dataclass(kind) and isinstance(value, Mapping):
+        return kind(**{f.name: _typed(f.type, value[f.name]) for f in fields(kind) if f.name in value})
+    if get_origin(kind) is Sequence and isinstance(value, list):
+        return [_typed(get_args(kind)[0], item) for item in value]
+    if isinstance(kind, type) and issubclass(kind, StrEnum) and value in list(kind):
+        return kind(value)
     return value
 
 

@@ -8,12 +8,14 @@ from rich.table import Table
 from rich.text import Text
 
 from vitbench import units
-from vitbench.progress import result_text
+from vitbench.progress import ceilings_text, result_text
 from vitbench.requirement import Level, Status, Verdict
 from vitbench.results import MeasurementRecord, Outcome, RequirementRecord, Run, VerdictRecord
 
 _WIDTH_OF_TABLES = 80  # below this, lines
-_WHOLE = ("Verdict", "Model", "images/s")  # columns that are never broken
+_WIDTH_OF_LIMITS = 110  # below this, no columns for them
+_NUMBERS = ("Batch", "images/s", "TFLOP/s")
+_WHOLE = ("Verdict", "Model", "images/s", "TFLOP/s", "Of ceiling")  # columns that are never broken
 _FAILURES_SHOWN = 4
 _STYLES = {Verdict.CONFORMS: "bold green", Verdict.INCOMPLETE: "bold yellow", Verdict.HARNESS_ERROR: "bold magenta"}
 
@@ -31,8 +33,12 @@ def show(run: Run, console: Console) -> None:
     if run.measurements:
         ranked = sorted(run.measurements, key=_rank)
         _heading("Measurements", console)
-        (_measurement_lines if narrow else _measurement_table)(ranked, console)
+        if narrow:
+            _measurement_lines(ranked, console)
+        else:
+            _measurement_table(ranked, run, console)
         _reasons(ranked, console)
+    _limits(run, console)
 
 
 def _heading(text: str, console: Console) -> None:
@@ -73,20 +79,39 @@ def _is_missed(record: RequirementRecord) -> bool:
     return record.level == Level.MUST and record.status in {Status.FAILED, Status.KNOWN_FAILURE}
 
 
-def _measurement_table(records: Sequence[MeasurementRecord], console: Console) -> None:
-    table = _table("Model", "Batch", "Implementation", "images/s", "Latency (95 % interval)", "Note")
-    for right in (1, 3):
-        table.columns[right].justify = "right"
+def _measurement_table(records: Sequence[MeasurementRecord], run: Run, console: Console) -> None:
+    limits = console.width >= _WIDTH_OF_LIMITS and any(record.roofline for record in records)
+    beside = ("TFLOP/s", "Of ceiling") if limits else ()
+    table = _table("Model", "Batch", "Implementation", "images/s", *beside, "Latency (95 % interval)", "Note")
+    for column in table.columns:
+        column.justify = "right" if column.header in _NUMBERS else "left"
     for record in records:
         table.add_row(
             Text(record.model),
             str(record.batch),
             Text(record.implementation),
             units.number(record.throughput_images_per_s),
+            *((_teraflops(record), _of_ceiling(run, record)) if limits else ()),
             _latency(record),
             Text(_note(record), style="dim"),
         )
     console.print(table)
+
+
+def _teraflops(record: MeasurementRecord) -> str:
+    return units.tera(None if record.roofline is None else record.roofline.flops_per_s)
+
+
+def _of_ceiling(run: Run, record: MeasurementRecord) -> str:
+    standing = run.standing(record)
+    return units.MISSING if standing is None else f"{units.percent(standing.share)} {standing.ceiling}"
+
+
+def _limits(run: Run, console: Console) -> None:
+    """What the device was measured to do."""
+    for record in run.limits:
+        figures = record.reason if record.ceilings is None else ceilings_text(record.ceilings)
+        console.print(Text(f"measured ceilings of {record.device}: {figures}", style="dim"))
 
 
 def _measurement_lines(records: Sequence[MeasurementRecord], console: Console) -> None:

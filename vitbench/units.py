@@ -113,6 +113,11 @@ def giga(value: float | None) -> str:
     return number(None if value is None else value / 1e9)
 
 
+def tera(value: float | None) -> str:
+    """A number in millions of millions, for a column whose heading has the unit: ``0.114``, ``798``."""
+    return number(None if value is None else value / 1e12)
+
+
 def ratio(value: float | None) -> str:
     """How many times: ``1.25×``."""
     text = number(value)

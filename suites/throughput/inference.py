@@ -15,10 +15,12 @@ from vitbench.environment import device_name
 from vitbench.errors import AdapterBroken
 from vitbench.inputs import ImagePool
 from vitbench.layout import MemoryLayout
+from vitbench.limits.peaks import peak_of
+from vitbench.limits.roofline import roofline
 from vitbench.measurement import figures, record
 from vitbench.models import model_config
 from vitbench.plan import Cell
-from vitbench.reference.cost import multiply_accumulates
+from vitbench.reference.cost import forward, multiply_accumulates
 from vitbench.reference.parameters import exercised_weights
 from vitbench.registry import resolve
 from vitbench.results import MeasurementRecord, Outcome
@@ -56,18 +58,21 @@ def measure(cell: Cell) -> MeasurementRecord:
         _compute_float32_as_such()
 
     # timed callable
-    forward = _forward(candidate, model, images)
+    launch = _launch(candidate, model, images)
     with torch.inference_mode():
-        answer, first_forward_s = _timed(forward, clock)
+        answer, first_forward_s = _timed(launch, clock)
         _require_shape(answer, (cell.batch, config.num_classes), candidate.name)
-        timing = sample(forward, clock, EFFORT[cell.preset], renew)
+        timing = sample(launch, clock, EFFORT[cell.preset], renew)
 
+    name = device_name(cell.device)
+    work = forward(config, cell.batch, dtype.itemsize, candidate.conventions)
     return record(
         cell,
         Outcome.MEASURED,
         implementation=candidate.name,
         version=candidate.version,
-        device_name=device_name(cell.device),
+        device_name=name,
+        roofline=roofline(arithmetic=cell.dtype, work=work, seconds=timing.median_s, peak=peak_of(name)),
         parameters=sum(p.numel() for p in model.parameters()) if isinstance(model, nn.Module) else None,
         multiply_accumulates=multiply_accumulates(config),
         build_s=build_s,
@@ -78,7 +83,7 @@ def measure(cell: Cell) -> MeasurementRecord:
     )
 
 
-def _forward(candidate: Candidate, model: Model, images: ImagePool) -> Callable[[], Any]:
+def _launch(candidate: Candidate, model: Model, images: ImagePool) -> Callable[[], Any]:
     logits = candidate.adapter.logits
 
     def forward() -> Any:
