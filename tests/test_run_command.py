@@ -302,7 +302,9 @@ def test_a_run_records_its_plan_its_machine_and_every_result(
     found = read(good_run[0] / "out" / run.RESULTS)
     assert found.complete
     assert found.damaged_lines == 0
-    assert [record.cell for record in [*found.verdicts, *found.limits, *found.measurements]] == list(found.header.planned)
+    assert [record.cell for record in [*found.verdicts, *found.limits, *found.measurements]] == list(
+        found.header.planned
+    )
     assert found.verdicts[0].verdict == Verdict.CONFORMS
     assert found.measurements[0].outcome == Outcome.MEASURED
     assert found.header.command[:3] == ["python", "-m", "vitbench.run"]

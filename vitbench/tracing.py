@@ -1,9 +1,10 @@
 """torch.compile and torch.export around a candidate's model, leaving no trace of their own."""
 
+import io
 import logging
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -62,6 +63,15 @@ def compiled(model: nn.Module, way: Way) -> Iterator[Compiled]:
             dynamo.reset()
 
 
+def of_any_batch(images: Tensor) -> Tensor:
+    """A copy that tells torch.compile to make its batch a symbol at once, where the model lets it. Shapes kept."""
+    from torch import _dynamo as dynamo  # noqa: PLC0415
+
+    copied = images.clone()
+    dynamo.maybe_mark_dynamic(copied, 0)
+    return copied
+
+
 class Logits(nn.Module):
     """Images to logits as one module, whatever the model itself takes and returns."""
 
@@ -83,11 +93,11 @@ def exported(model: nn.Module, images: Tensor) -> nn.Module:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Neither log nor warning: what keeps a model from being traced is reported as a reason."""
-    before = logging.root.manager.disable
+    """Neither log, warning nor graph on the terminal: what keeps a model from being traced is reported as a reason."""
+    before, nowhere = logging.root.manager.disable, io.StringIO()
     logging.disable(logging.CRITICAL)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stdout(nowhere), redirect_stderr(nowhere):
             warnings.simplefilter("ignore")
             yield
     finally:

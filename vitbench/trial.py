@@ -15,6 +15,7 @@ from vitbench.arrays import as_tensor, short
 from vitbench.cases import Case, random_images
 from vitbench.errors import NotSupported, RequirementFailed
 from vitbench.evidence import current_evidence
+from vitbench.isolation import repeated_random_numbers
 from vitbench.reference.stages import Stages, stages
 from vitbench.reference.vit import Mode, encoder_block
 from vitbench.reference.vit import head as reference_head
@@ -61,8 +62,10 @@ class Trial:
         """The same weights on another of the package's paths, which ``unfused`` or ``checkpointed`` gives."""
         other = self.of(self.candidate.call(hook, self.model))
         if isinstance(other.model, nn.Module):
-            other.model.train(self.module.training)
+            other.model.eval()  # for the look at its rounding, which dropout would hide
         current_evidence().float32_inside |= rounds_to_float32(other)
+        if isinstance(other.model, nn.Module):
+            other.model.train(self.module.training)
         return other
 
     @contextmanager
@@ -74,6 +77,17 @@ class Trial:
             yield
         finally:
             self.candidate.guarded("eval", module.eval)
+
+    def repeats(self) -> bool:
+        """Whether the same random numbers give the same logits again, in the mode that the module is in.
+
+        They do not where masks come from a generator that the model has to itself.
+        """
+        answers = []
+        for _ in range(2):
+            with repeated_random_numbers(self.case.seed):
+                answers.append(self.logits())
+        return torch.equal(*answers)
 
     @cached_property
     def reference(self) -> Stages:

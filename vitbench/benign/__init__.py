@@ -19,6 +19,7 @@ from vitbench.benign.adapters import (
     LazyAdapter,
     PrescaledAdapter,
     ReversedHeadsAdapter,
+    RewrittenAdapter,
     SinglePrecisionAdapter,
     StyledAdapter,
     VmapAdapter,
@@ -26,7 +27,6 @@ from vitbench.benign.adapters import (
 from vitbench.benign.arrays import NumpyAdapter
 from vitbench.benign.module import Style
 from vitbench.benign.rewritten import together
-from vitbench.deviations import DeviantAdapter
 from vitbench.registry import installed, resolve
 from vitbench.requirement import Subject
 
@@ -150,7 +150,7 @@ _OWN = (
 def _conventional(name: str, conventions: Conventions) -> Benign:
     rewriting = together(*WRITTEN[name])
     summary = f"the reference with {name}'s conventions{f', {rewriting.summary}' if WRITTEN[name] else ''}"
-    return Benign(id=f"reference-as-{name}", summary=summary, make=partial(DeviantAdapter, rewriting, conventions))
+    return Benign(id=f"reference-as-{name}", summary=summary, make=partial(RewrittenAdapter, rewriting, conventions))
 
 
 _CONVENTIONAL = tuple(_conventional(*item) for item in {"declared": Conventions(), **CONVENTIONS}.items())

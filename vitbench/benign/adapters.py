@@ -11,6 +11,16 @@ from torch.func import functional_call
 from vitbench.adapter import Adapter, Conventions, ViTConfig
 from vitbench.adapters.mapping import MappedAdapter, copy_into, module_views, qkv_views, require
 from vitbench.benign.module import PackageViT, Style
+from vitbench.deviations import DeviantAdapter
+from vitbench.reference.vit import ViT
+
+
+class RewrittenAdapter(DeviantAdapter):
+    """The reference rewritten as its equal; where that has put a kernel for its attention, it is not written out."""
+
+    def unfused(self, model: ViT) -> ViT:
+        require("vit.multi_head_self_attention" not in self._deviation.replaces, "no other path of attention")
+        return super().unfused(model)
 
 
 class StyledAdapter(MappedAdapter):

@@ -1,7 +1,9 @@
 """The reference computed in other ways: functions replaced by equal ones, as fused kernels and rewrites do it."""
 
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor
@@ -124,7 +126,14 @@ def _pooled_first(z: Tensor, weights: Weights, config: ViTConfig, conventions: C
 
 
 def _checkpointed(z: Tensor, *rest: Any) -> Tensor:
-    return checkpoint(_block, z, *rest, use_reentrant=False)
+    """What else is rewritten now is so again when the block is computed again, on the way back."""
+    written = {name: function for name, function in vars(vit).items() if isinstance(function, FunctionType)}
+
+    def block(*arguments: Any) -> Tensor:
+        with mock.patch.multiple(vit, **written):
+            return _block(*arguments)
+
+    return checkpoint(block, z, *rest, use_reentrant=False)
 
 
 def _sequence_first_mlp(

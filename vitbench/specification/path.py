@@ -6,7 +6,8 @@ DECLARED = (
     Requirement(
         id="VIT-PATH-GRAD",
         level=Level.MUST,
-        statement="The logits must be the same whether or not gradients are recorded, in inference mode too.",
+        statement="The logits must be the same whether or not gradients are recorded, in inference mode and with frozen parameters "
+        "too.",
         rationale="Fast paths are taken without gradients only, so that training and evaluation see two models (pytorch #124464).",
         source="Eq. 1 to 4",
     ),
@@ -20,7 +21,8 @@ DECLARED = (
     Requirement(
         id="VIT-PATH-UNFUSED",
         level=Level.SHOULD,
-        statement="Attention that is written out should give the same logits and gradients as the fused kernel.",
+        statement="Attention that is written out should give the same logits and gradients as the fused kernel, run none, and drop "
+        "weights in training if it does.",
         rationale="The unfused path runs on export and on old devices only, and nobody looks (timm #2385).",
         source="Eq. 6",
         hooks=("unfused",),
@@ -35,7 +37,8 @@ DECLARED = (
     Requirement(
         id="VIT-PATH-CHECKPOINT",
         level=Level.SHOULD,
-        statement="Gradient checkpointing should change neither logits nor gradients in train mode.",
+        statement="Gradient checkpointing should compute again what it does not keep, and change no gradient in train mode, whatever "
+        "is dropped.",
         rationale="A block was checkpointed on the wrong tensor (timm 869bac25); dropout must fall on the same elements again.",
         source="Chen et al. 2016",
         hooks=("checkpointed",),
@@ -43,7 +46,7 @@ DECLARED = (
     Requirement(
         id="VIT-PATH-COMPILE",
         level=Level.SHOULD,
-        statement="A compiled model should give the same logits, at other batch sizes too.",
+        statement="A compiled model should give the same logits, in training with dropout and at other batch sizes too.",
         rationale="Code asks whether it is being compiled, and takes a path that no test has seen.",
         source="torch.compile",
     ),
