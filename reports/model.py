@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from vitbench.errors import ResultsUnreadable
 from vitbench.matrix import Matrix, columns, matrix, run_labels
+from vitbench.reports.attention import KernelComparison, kernel_comparisons
 from vitbench.reports.charts import LABEL_CHARACTERS, IntervalChart, throughput_charts
 from vitbench.reports.environment import Fact, environment, side_by_side
 from vitbench.reports.runs import RunFacts, run_facts
@@ -41,6 +42,7 @@ class Report:
     matrix: Matrix
     headline: Comparison | None
     comparisons: tuple[Comparison, ...]
+    attention: tuple[KernelComparison, ...]
     charts: tuple[IntervalChart, ...]
     environment: tuple[Fact, ...]
     conventions: tuple[Fact, ...]  # a value for each of those that declare any
@@ -85,12 +87,13 @@ def build(runs: Sequence[Run]) -> Report:
     judged = judgements(runs, names, table, shown)
     facts = tuple(run_facts(run, name) for run, name in zip(runs, names, strict=True))
     return Report(
-        title=_title(judged, facts),
+        title=_title(judged, facts, kernels=len({record.kernel for run in runs for record in run.attention})),
         runs=facts,
         judgements=judged,
         matrix=table,
         headline=shown,
         comparisons=groups,
+        attention=kernel_comparisons(runs, names),
         charts=throughput_charts(groups, several_runs=len(runs) > 1),
         environment=environment(runs),
         conventions=side_by_side([dict(judgement.conventions) for judgement in judged if judgement.conventions]),
@@ -98,9 +101,11 @@ def build(runs: Sequence[Run]) -> Report:
     )
 
 
-def _title(judged: Sequence[Judgement], facts: Sequence[RunFacts]) -> str:
+def _title(judged: Sequence[Judgement], facts: Sequence[RunFacts], kernels: int) -> str:
     """The outcome of the whole in one line."""
     with_verdict = [judgement for judgement in judged if judgement.verdict not in {NO_VERDICT, NOT_JUDGED}]
+    if kernels and not judged:
+        return f"{plural(kernels, 'attention kernel')} measured"
     if not with_verdict:
         measured = sum(judgement.measurement is not None for judgement in judged)
         return f"{plural(measured, 'implementation')} measured, none judged" if measured else "Nothing was judged"

@@ -83,6 +83,7 @@ MEASUREMENT = MeasurementRecord(
     latency_s=0.035,
     converged=False,
     samples_s=[0.034, 0.035, 0.036],
+    kernels_ran=[],
 )
 FOOTER = Footer(finished_at="2026-11-22T15:50:44+00:00", status="complete", duration_s=762.0)
 RECORDS: dict[str, Record] = {r.kind: r for r in (HEADER, REQUIREMENT, VERDICT, MEASUREMENT, FOOTER)}

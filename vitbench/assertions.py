@@ -144,7 +144,7 @@ def assert_numerics(
     """
     flaw, bound = _flaw(expected, varied=varied), math.inf
     if not flaw:
-        bound = _numerics_bound(expected, in_dtype, what, factor)
+        bound = numerics_bound(expected, in_dtype, what, factor)
         flaw = _blunt(bound, expected, varied=varied)
     if flaw:
         raise HarnessError(f"{what}: the reference is {flaw}; nothing can be compared with it")
@@ -155,12 +155,12 @@ def assert_numerics(
     _judge(actual.double(), expected, what, bound, rule)
 
 
-def numerics_can_tell(expected: Tensor, in_dtype: Sequence[Tensor]) -> bool:
+def numerics_can_tell(expected: Tensor, in_dtype: Sequence[Tensor], factor: float = NUMERICS_FACTOR) -> bool:
     """Whether tier N would tell a right answer from zeros and constants; rounding alone can make it hopeless."""
-    return not _flaw(expected) and not _blunt(_numerics_bound(expected, in_dtype, "", NUMERICS_FACTOR), expected)
+    return not _flaw(expected) and not _blunt(numerics_bound(expected, in_dtype, "", factor), expected)
 
 
-def _numerics_bound(expected: Tensor, in_dtype: Sequence[Tensor], what: str, factor: float) -> float:
+def numerics_bound(expected: Tensor, in_dtype: Sequence[Tensor], what: str, factor: float) -> float:
     """The error that tier N allows; infinite where the reference itself is not finite in the dtype."""
     if not in_dtype or expected.dtype != torch.float64:
         raise HarnessError(f"{what}: tier N needs the reference in float64, and at least once in the candidate's dtype")

@@ -14,8 +14,7 @@ from vitbench.candidate import CandidateRaised, ForeignCode
 from vitbench.errors import AdapterBroken, NotSupported, RequirementFailed
 from vitbench.evidence import current_evidence
 from vitbench.kernel_cases import Inputs, KernelCase
-from vitbench.kernel_orders import orders
-from vitbench.reference.attention import attention
+from vitbench.kernel_truth import NAMES, Truth
 from vitbench.trial import bends
 
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
@@ -34,7 +33,7 @@ class Kernel(ForeignCode):
     def __init__(self, function: Callable[..., Any], name: str, device: str = "cpu") -> None:
         super().__init__(device)
         self.name = name
-        self.version = _version(function)
+        self.version = version_of(function)
         self._function = function
         self._called = str(getattr(function, "__name__", "kernel"))
         self._refusals: dict[tuple[torch.dtype, bool], str] = {}
@@ -148,9 +147,6 @@ class Kernel(ForeignCode):
         return tensor
 
 
-NAMES = ("query", "key", "value")
-
-
 class KernelTrial:
     """Inputs of a kernel, and the reference's answers for the same numbers."""
 
@@ -177,8 +173,7 @@ class KernelTrial:
         if self.dtype == torch.float64:
             assert_semantics(actual, self._exact, what)
         else:
-            in_dtype = [order(*self.inputs) for order in orders(self.dtype)]
-            assert_numerics(actual, self._exact, in_dtype, what, factor=factor)
+            assert_numerics(actual, self._exact, self._truth.outputs_in_dtype, what, factor=factor)
 
     def assert_same(self, actual: Tensor, other: Tensor, what: str) -> None:
         """Two of the kernel's answers that should agree do so, up to the rounding of both."""
@@ -191,30 +186,23 @@ class KernelTrial:
         if reason:
             raise NotSupported(reason)
         found = self.kernel.gradients(self.inputs, upstream)
-        exact = _gradients(attention, [x.double() for x in self.inputs], upstream.double())
-        in_dtype = []
-        if self.dtype != torch.float64:
-            in_dtype = [_gradients(order, self.inputs, upstream) for order in orders(self.dtype)]
+        truth = Truth(self.inputs, upstream)
         for i, name in enumerate(NAMES):
             what = f"gradient of the {name} in {short(self.dtype)}"
-            if in_dtype:
-                errors = [gradients[i] for gradients in in_dtype]
-                assert_numerics(found[i], exact[i], errors, what, factor=NUMERICS_GRADIENT_FACTOR)
+            if self.dtype == torch.float64:
+                assert_semantics(found[i], truth.gradients[i], what)
             else:
-                assert_semantics(found[i], exact[i], what)
+                in_dtype = [gradients[i] for gradients in truth.gradients_in_dtype]
+                assert_numerics(found[i], truth.gradients[i], in_dtype, what, factor=NUMERICS_GRADIENT_FACTOR)
 
-    @cached_property
+    @property
     def _exact(self) -> Tensor:
         """The reference in float64, on the numbers that the kernel gets."""
-        query, key, value = (x.double() for x in self.inputs)
-        return attention(query, key, value)
+        return self._truth.output
 
-
-def _gradients(function: Callable[..., Tensor], inputs: Any, upstream: Tensor) -> tuple[Tensor, ...]:
-    leaves = [x.detach().clone().requires_grad_() for x in inputs]
-    with torch.enable_grad():
-        output = function(*leaves)
-    return torch.autograd.grad(output, leaves, upstream)
+    @cached_property
+    def _truth(self) -> Truth:
+        return Truth(self.inputs)
 
 
 def smoke_kernel(kernel: Kernel) -> None:
@@ -233,7 +221,7 @@ def smoke_kernel(kernel: Kernel) -> None:
         raise AdapterBroken(f"kernel {kernel.name!r}: {error} {where}") from error
 
 
-def _version(function: Any) -> str:
+def version_of(function: Any) -> str:
     """Of the package that the function comes from, where that says so."""
     package = str(getattr(function, "__module__", "") or "").partition(".")[0]
     return str(getattr(sys.modules.get(package), "__version__", "unknown"))

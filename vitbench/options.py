@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from vitbench import registry, suite
+from vitbench import kernel_registry, registry, suite
 from vitbench.errors import UsageError
 from vitbench.models import canonical
 from vitbench.reference.config import ConfigurationError
 
 PRESETS = ("quick", "standard", "full")
 DEFAULT_SUITES = ("conformance", "limits", "throughput")
+_OF_KERNELS = "attention"  # the suite that takes --kernel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +28,7 @@ class Options:
     device: str = "cpu"  # or cuda:N
     models: tuple[str, ...] = ()  # empty: those of the preset
     batches: tuple[int, ...] = ()  # empty: those of the preset
+    kernels: tuple[str, ...] = ()  # for the attention suite; empty: those of the preset
     threads: int = 1
     seed: int = 0
     time_limit_s: float | None = None  # of a cell; None: that of its suite and preset
@@ -44,14 +46,21 @@ def parse(argv: Sequence[str] | None) -> Options:
     given = _parser().parse_args(argv)
     for name in given.impl:
         _require_present(name)
+    for name in given.kernel:
+        if kernel_registry.plainly_missing(name):
+            kernel_registry.attention_kernel(name)
+    suites = given.suite or ([_OF_KERNELS] if given.kernel else DEFAULT_SUITES)
+    if given.kernel and _OF_KERNELS not in suites:
+        raise UsageError(f"--kernel is for the suite {_OF_KERNELS}; add --suite {_OF_KERNELS}, or leave --suite out")
     return Options(
         implementations=tuple(dict.fromkeys(given.impl or registry.installed())),
         named=bool(given.impl),
-        suites=tuple(dict.fromkeys(given.suite or DEFAULT_SUITES)),
+        suites=tuple(dict.fromkeys(suites)),
         preset=given.preset,
         device="cpu" if given.gpu is None else f"cuda:{given.gpu}",
         models=tuple(dict.fromkeys(given.model)),
         batches=tuple(dict.fromkeys(given.batch)),
+        kernels=tuple(dict.fromkeys(given.kernel)),
         threads=given.threads,
         seed=given.seed,
         time_limit_s=given.time_limit,
@@ -111,6 +120,7 @@ examples:
   vitbench run --impl my/adapter.py              your own model behind an adapter (docs/adapters.md)
   vitbench run --gpu 0 --preset standard         on the first CUDA device
   vitbench run --suite throughput --model S/16@224,num_heads=4 --batch 1 --batch 8
+  vitbench run --kernel mypkg:attend --kernel flash    your attention kernel beside torch's
   vitbench run --dry-run                         what would run
 
 exit codes:
@@ -138,6 +148,15 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
         default=[],
         choices=suite.names(),
         help=f"suite, repeatable (default: {', '.join(DEFAULT_SUITES)})",
+    )
+    what.add_argument(
+        "--kernel",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help=f"attention kernel to measure, repeatable: {', '.join(kernel_registry.registered_kernels())}, "
+        f"package.module:function or kernel.py:function (for the suite {_OF_KERNELS}, which it chooses; default: those "
+        "of the preset)",
     )
     what.add_argument(
         "--preset",

@@ -16,6 +16,7 @@ from vitbench import errors
 from vitbench.devices import require_device
 from vitbench.environment import describe
 from vitbench.errors import AdapterBroken, HarnessError, UsageError, VitbenchError
+from vitbench.kernel_registry import attention_kernel
 from vitbench.options import Options
 from vitbench.process import Child, how_it_ended, module_command
 from vitbench.registry import resolve
@@ -35,20 +36,22 @@ def check(options: Options) -> Preflight:
     """Look at adapters, device and environment.
 
     Raises:
-        AdapterNotFound, AdapterBroken: of an implementation named by ``--impl``.
+        AdapterNotFound, AdapterBroken: of an implementation named by ``--impl``, or a kernel named by ``--kernel``.
         DeviceUnavailable: no such CUDA device.
         UsageError: two implementations of one name.
         HarnessError: torch itself cannot be used.
     """
     named = options.implementations if options.named else ()
-    question = json.dumps({"named": named, "device": options.device, "threads": options.threads})
+    question = json.dumps(
+        {"named": named, "kernels": options.kernels, "device": options.device, "threads": options.threads}
+    )
     with tempfile.TemporaryDirectory(prefix="vitbench-") as folder:
         file = Path(folder, "answer.json")
         child = Child(module_command("vitbench.preflight", question, str(file)), threads=options.threads)
         exit_code = child.wait(_TIME_LIMIT_S)
         answer = json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
     if answer is None:
-        raise _died(child, exit_code, named)
+        raise _died(child, exit_code, (*named, *options.kernels))
     if "refused" in answer:
         raise getattr(errors, answer["refused"])(answer["text"])
     return Preflight(**answer)
@@ -65,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _look(*, named: Sequence[str], device: str, threads: int) -> Preflight:
+def _look(*, named: Sequence[str], kernels: Sequence[str] = (), device: str, threads: int) -> Preflight:
     names = {impl: str(getattr(resolve(impl), "name", impl)) for impl in named}
     for name in names.values():
         same = [impl for impl in named if names[impl] == name]
@@ -73,6 +76,8 @@ def _look(*, named: Sequence[str], device: str, threads: int) -> Preflight:
             raise UsageError(
                 f"--impl {' and '.join(same)} both call themselves {name!r}; give one adapter another name"
             )
+    for kernel in kernels:
+        attention_kernel(kernel)
     require_device(device)
     return Preflight(environment=describe(device, threads), names=names)
 
@@ -81,7 +86,7 @@ def _died(child: Child, exit_code: int | None, named: Sequence[str]) -> Vitbench
     how = f"not ready after {_TIME_LIMIT_S:g} s" if exit_code is None else how_it_ended(exit_code)
     text = f"{how}; its last output: {child.last_words() or 'none'}"
     if named:
-        return AdapterBroken(f"--impl {', '.join(named)}: while importing, {text}")
+        return AdapterBroken(f"{', '.join(named)}: while importing, {text}")
     return HarnessError(f"torch cannot be used here: {text}; try python -c 'import torch'")
 
 

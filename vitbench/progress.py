@@ -100,7 +100,8 @@ class Live:
 def title(cell: Cell) -> str:
     """A cell in the words of a person: what is done, to whom, with what."""
     detail = f" {cell.model} batch {cell.batch}" if cell.model else ""
-    return f"{cell.suite} {cell.implementation}{detail}"
+    how = f" {cell.dtype} {cell.task}, {cell.mode}" if cell.suite == "attention" else ""
+    return f"{cell.suite} {cell.implementation}{detail}{how}"
 
 
 def finished_line(event: Finished) -> str:
@@ -119,6 +120,9 @@ def result_text(result: Result) -> str:
     if result.ceilings is not None:
         return ceilings_text(result.ceilings)
     doubt = "" if result.converged else ", not converged"
+    if result.kernel:
+        wrong = "" if result.precision is None or result.precision.within else ", error beyond its bound"
+        return f"{units.seconds(result.latency_s)}, {units.flops_per_s(result.flops_per_s)}{wrong}{doubt}"
     return f"{units.images_per_s(result.throughput_images_per_s)}{doubt}"
 
 

@@ -91,6 +91,41 @@ class VerdictRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Shape:
+    """Of query, key and value of an attention kernel: (B, h, T, D_h)."""
+
+    batch: int
+    heads: int
+    tokens: int
+    head_dim: int
+
+    def __str__(self) -> str:
+        return f"{self.batch}×{self.heads}×{self.tokens}×{self.head_dim}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Precision:
+    """How far an attention kernel's answers are from float64, and how far tier N lets them be.
+
+    Each as a part of the largest value of the float64 answer, over every element of the images judged.
+    """
+
+    output_error: float | None  # null where it is not finite
+    output_bound: float | None
+    gradient_error: float | None = None  # of query, key or value, whichever is the nearest to its bound or beyond
+    gradient_bound: float | None = None
+    gradient_of: str = ""  # which of the three
+    within: bool  # every error within its bound
+    images: int  # of the batch; all of them where that is not too much
+
+    @property
+    def worst(self) -> tuple[float | None, float | None]:
+        """Error and bound of what is the nearest to its bound or beyond: the output, or a gradient."""
+        pairs = ((self.output_error, self.output_bound), (self.gradient_error, self.gradient_bound))
+        return max(pairs, key=lambda pair: pair[0] / pair[1] if pair[0] is not None and pair[1] else -1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
 class MeasurementRecord:
     """One benchmark cell: what was measured, or why nothing was."""
 
@@ -125,6 +160,14 @@ class MeasurementRecord:
     duration_s: float = 0.0
     roofline: Roofline | None = None  # how near the limit; null where no closed form says what work was done
     ceilings: Ceilings | None = None  # of the suite limits: what the others are set against
+    # of attention kernels only
+    kernel: str = ""  # as --kernel takes it
+    direction: str = ""  # forward, forward+backward
+    shape: Shape | None = None
+    precision: Precision | None = None
+    kernels_ran: Sequence[str] = field(default_factory=tuple)  # by the profiler, the longest first
+    flops: int | None = None  # of one launch, closed form
+    flops_per_s: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,6 +201,7 @@ class Run:
     measurements: Sequence[MeasurementRecord]
     footer: Footer | None  # None: the run was interrupted and the file is incomplete
     limits: Sequence[MeasurementRecord] = ()  # of the suite limits: the device's, of no implementation
+    attention: Sequence[MeasurementRecord] = ()  # of kernels, not of implementations
     damaged_lines: int = 0  # cut in mid-line by a crash; at most the last one of each writer
 
     @property
@@ -284,8 +328,9 @@ def read(path: Path) -> Run:
         header=header,
         requirements=_of(records, RequirementRecord),
         verdicts=_of(records, VerdictRecord),
-        measurements=[m for m in _of(records, MeasurementRecord) if m.suite != LIMITS],
+        measurements=[m for m in _of(records, MeasurementRecord) if m.suite != LIMITS and not m.kernel],
         limits=[m for m in _of(records, MeasurementRecord) if m.suite == LIMITS],
+        attention=[m for m in _of(records, MeasurementRecord) if m.kernel],
         footer=next(iter(_of(records, Footer)), None),
         damaged_lines=damaged,
     )

@@ -68,7 +68,7 @@ def _run(options: Options, cells: Sequence[Cell], arguments: Sequence[str]) -> i
     console = suitable_console()
     with waiting(console, "looking at implementations and device"):
         found = preflight.check(options)
-    cells = [replace(cell, name=found.names.get(cell.implementation, "")) for cell in cells]
+    cells = [replace(cell, name=found.names.get(cell.implementation, cell.name)) for cell in cells]
     with ResultsWriter(_claimed(folder)) as writer:
         writer.write(_header(options, cells, arguments, found.environment))
         finished = _execute(cells, writer, console)
@@ -105,7 +105,7 @@ def exit_code(run: Run) -> int:
     verdicts = {record.verdict for record in run.verdicts}
     if Verdict.HARNESS_ERROR in verdicts:
         return 3
-    measured = any(record.outcome == Outcome.MEASURED for record in run.measurements)
+    measured = any(record.outcome == Outcome.MEASURED for record in (*run.measurements, *run.attention))
     return 4 if verdicts == {Verdict.ADAPTER_BROKEN} and not measured else 0
 
 

@@ -15,7 +15,7 @@ from vitbench.results import MeasurementRecord, Outcome, RequirementRecord, Run,
 _WIDTH_OF_TABLES = 80  # below this, lines
 _WIDTH_OF_LIMITS = 110  # below this, no columns for them
 _NUMBERS = ("Batch", "images/s", "TFLOP/s")
-_WHOLE = ("Verdict", "Model", "images/s", "TFLOP/s", "Of ceiling")  # columns that are never broken
+_WHOLE = ("Verdict", "Model", "images/s", "Shape", "Time", "TFLOP/s", "Of ceiling")  # columns that are never broken
 _FAILURES_SHOWN = 4
 _STYLES = {Verdict.CONFORMS: "bold green", Verdict.INCOMPLETE: "bold yellow", Verdict.HARNESS_ERROR: "bold magenta"}
 
@@ -38,6 +38,10 @@ def show(run: Run, console: Console) -> None:
         else:
             _measurement_table(ranked, run, console)
         _reasons(ranked, console)
+    if run.attention:
+        _heading("Attention", console)
+        (_attention_lines if narrow else _attention_table)(run.attention, console)
+        _reasons(run.attention, console)
     _limits(run, console)
 
 
@@ -120,6 +124,43 @@ def _measurement_lines(records: Sequence[MeasurementRecord], console: Console) -
         console.print(Text(f"{record.model} batch {record.batch} {record.implementation}: {figure}"))
 
 
+def _attention_table(records: Sequence[MeasurementRecord], console: Console) -> None:
+    table = _table("Kernel", "dtype", "Shape", "Pass", "Time", "TFLOP/s", "Error / bound", "Note")
+    for right in (4, 5, 6):
+        table.columns[right].justify = "right"
+    for record in records:
+        table.add_row(
+            Text(record.kernel),
+            Text(record.dtype),
+            Text(str(record.shape or units.MISSING)),
+            Text(_pass(record)),
+            units.seconds(record.latency_s),
+            units.tera(record.flops_per_s),
+            _error(record),
+            Text(_note(record), style="dim"),
+        )
+    console.print(table)
+
+
+def _attention_lines(records: Sequence[MeasurementRecord], console: Console) -> None:
+    for record in records:
+        figure = record.outcome if record.reason else f"{result_text(record)}, error / bound {_error(record)}"
+        console.print(Text(f"{record.kernel} {record.dtype} {record.shape} {_pass(record)}: {figure}"))
+
+
+def _pass(record: MeasurementRecord) -> str:
+    return record.direction if record.device == "cpu" else f"{record.direction}, {record.mode}"
+
+
+def _error(record: MeasurementRecord) -> Text:
+    """Of the largest value, beside what tier N allows."""
+    if record.precision is None:
+        return Text(units.MISSING)
+    error, bound = record.precision.worst
+    style = "" if record.precision.within else "bold red"
+    return Text(f"{units.number(error, 2)} / {units.number(bound, 2)}", style=style)
+
+
 def _latency(record: MeasurementRecord) -> str:
     if record.latency_s is None:
         return units.MISSING
@@ -157,4 +198,5 @@ def _rank(record: MeasurementRecord) -> tuple[str, int, float]:
 def _note(record: MeasurementRecord) -> str:
     if record.outcome != Outcome.MEASURED:
         return str(record.outcome)
-    return "" if record.converged else "not converged"
+    wrong = record.precision is not None and not record.precision.within
+    return ", ".join([*["not attention"] * wrong, *["not converged"] * (not record.converged)])

@@ -84,13 +84,17 @@ class CudaClock:
     """Events on the device's stream around each launch; the host waits once, at the end of a round."""
 
     round_s = 0.1
-    own_time = True
 
-    def __init__(self, device: "torch.device | str", cuda: Any = None) -> None:
+    def __init__(
+        self, device: "torch.device | str", cuda: Any = None, before: Callable[[], object] | None = None
+    ) -> None:
+        """``before`` launches work ahead of each sample that is not part of it, such as to wipe the device's cache."""
         import torch  # noqa: PLC0415  # the loop itself works without
 
         self._device = device
         self._cuda = torch.cuda if cuda is None else cuda
+        self._before = before
+        self.own_time = before is None  # else the wall clock has more to time than the samples
 
     def now_s(self) -> float:
         """The host's counter, once the device has nothing left to do."""
@@ -102,6 +106,8 @@ class CudaClock:
         with self._cuda.device(self._device):
             pairs = [self._pair() for _ in range(count)]
             for start, end in pairs:
+                if self._before is not None:
+                    self._before()
                 start.record()
                 launch()
                 end.record()
@@ -110,6 +116,19 @@ class CudaClock:
 
     def _pair(self) -> tuple[Any, Any]:
         return self._cuda.Event(enable_timing=True), self._cuda.Event(enable_timing=True)
+
+
+class ReplayClock(CudaClock):
+    """Events around a launch that holds several of what is timed, as a CUDA graph does; seconds of one of them."""
+
+    def __init__(self, device: "torch.device | str", launches: int, cuda: Any = None) -> None:
+        super().__init__(device, cuda)
+        self.own_time, self.round_s = False, CudaClock.round_s / launches
+        self._launches = launches
+
+    def time(self, launch: Launch, count: int) -> list[float]:
+        """Seconds of the device, divided by the number of launches within."""
+        return [seconds / self._launches for seconds in super().time(launch, count)]
 
 
 def clock_for(device: str) -> Clock:
