@@ -10,12 +10,13 @@ from torch import Tensor
 from vitbench.assertions import (
     accept,
     assert_consistent,
+    assert_equal,
     assert_holds,
     assert_same_bits,
     assert_semantics,
     assert_tensor,
 )
-from vitbench.candidate import Candidate
+from vitbench.candidate import Candidate, CandidateRaised
 from vitbench.cases import (
     LARGE_SIDES,
     RAMP_SIDES,
@@ -34,6 +35,7 @@ from vitbench.probes import float32_resize_error, off_grid, on_grid, position_ta
 from vitbench.reference.config import ViTConfig
 from vitbench.reference.positions import resize_position_embedding
 from vitbench.resolution import Positions, assert_as_built, resized_in_each_call
+from vitbench.trial import Trial
 
 
 @requirement("VIT-POS-SIZE")
@@ -195,9 +197,9 @@ def test_the_gradient_of_a_resized_table_reaches_the_table(impl: Candidate, case
 
 
 @requirement("VIT-POS-MODEL")
-@given(case=vit_cases(grids=((2, 3), (3, 2), (2, 2), (3, 3)), dropouts=(0.3, 0.0)), examples=FEW)
+@given(case=vit_cases(grids=((2, 3), (3, 2), (2, 2), (3, 3))), examples=FEW)
 def test_a_model_runs_at_another_resolution(impl: Candidate, case: Case) -> None:
-    trial = impl.trial(case)
+    trial = impl.trial(impl.with_every_rate(case), exactly=True)
     before, at_home = trial.logits(), trial.weights["position_embedding"]
     model, kept, grid = trial, at_home, trial.config.grid
     for other in _other_sizes(impl, trial.config):
@@ -212,6 +214,7 @@ def test_a_model_runs_at_another_resolution(impl: Candidate, case: Case) -> None
         assert_as_built(resized, other, Positions(table=shown), what)
         model, kept, grid = resized, shown, other.grid  # and on from there
     assert_same_bits(trial.logits(), before, "logits of the model that was to stay as it was")
+    _assert_half_precision_stays(impl, trial, other)
 
 
 def _other_sizes(impl: Candidate, config: ViTConfig) -> list[ViTConfig]:
@@ -225,6 +228,17 @@ def _other_sizes(impl: Candidate, config: ViTConfig) -> list[ViTConfig]:
         if other.grid not in (config.grid, *(o.grid for o in others)):
             others.append(other)
     return others
+
+
+def _assert_half_precision_stays(impl: Candidate, trial: Trial, other: ViTConfig) -> None:
+    """No parameter of a bfloat16 model gets another dtype with another size: it would break, or promote, the model."""
+    half = impl.trial(trial.case, exactly=True, dtype=torch.bfloat16)
+    try:
+        before, after = half.module, half.at_image_size(other.image_size).module
+    except (NotSupported, CandidateRaised):
+        return  # VIT-POS-HALF tells
+    kept, found = ({t.dtype for t in m.parameters() if t.is_floating_point()} for m in (before, after))
+    assert_equal(sorted(map(str, found - kept)), [], f"dtypes of parameters that {other.image_size} brings to bfloat16")
 
 
 def _assert_resized_from_one(

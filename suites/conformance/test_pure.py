@@ -7,7 +7,7 @@ import torch
 from vitbench.assertions import assert_consistent, assert_equal, assert_same_bits
 from vitbench.candidate import Candidate, SideEffect
 from vitbench.cases import Case, vit_cases
-from vitbench.check import given, requirement
+from vitbench.check import FEW, given, requirement
 from vitbench.errors import NotSupported
 from vitbench.isolation import HostRandomStates
 from vitbench.probes import position_table
@@ -33,14 +33,14 @@ def test_images_of_a_batch_do_not_see_each_other(impl: Candidate, case: Case) ->
 
 
 @requirement("VIT-PURE-INPUT")
-@given(case=vit_cases())
+@given(case=vit_cases(), examples=FEW)
 def test_a_forward_pass_leaves_its_images_alone(impl: Candidate, case: Case) -> None:
     changed = [effect.hook for effect in _effects(impl, impl.trial(case)) if effect.changed == "its input"]
     assert_equal(changed, [], "methods that changed the images they were given")
 
 
 @requirement("VIT-PURE-WEIGHTS")
-@given(case=vit_cases())
+@given(case=vit_cases(), examples=FEW)
 def test_a_forward_pass_leaves_the_weights_alone(impl: Candidate, case: Case) -> None:
     trial = impl.trial(case)
     before = {name: weight.clone() for name, weight in trial.export().items()}
@@ -53,7 +53,7 @@ def test_a_forward_pass_leaves_the_weights_alone(impl: Candidate, case: Case) ->
 
 
 @requirement("VIT-PURE-GLOBAL")
-@given(case=vit_cases())
+@given(case=vit_cases(), examples=FEW)
 def test_global_settings_stay_as_they_were(impl: Candidate, case: Case) -> None:
     impl.side_effects.clear()
     trial = impl.trial(case)

@@ -43,7 +43,12 @@ def _fewer_cut(resized: vit.ViT, model: vit.ViT) -> None:
 
 
 def _without_dropout(resized: vit.ViT, _model: vit.ViT) -> None:
-    resized.config = replace(resized.config, dropout=0.0, attention_dropout=0.0)
+    resized.config = replace(resized.config, dropout=0.0)
+
+
+def _in_float32_at_least(resized: vit.ViT, _model: vit.ViT) -> None:
+    table = resized.get_parameter(_TABLE)
+    table.data = table.data.to(torch.promote_types(table.dtype, torch.float32))
 
 
 def _first_grid_remembered(self: vit.ViT, image_size: tuple[int, int]) -> vit.ViT:
@@ -114,6 +119,10 @@ def _cut_in_training(model: vit.ViT, config: ViTConfig) -> Tensor:
     return table[:, torch.arange(config.num_tokens) % table.shape[1]]
 
 
+def _without_drop_path(resized: vit.ViT, _model: vit.ViT) -> None:
+    resized.config = replace(resized.config, drop_path=0.0)
+
+
 DEVIATIONS = (
     Deviation(
         id="resized-equal-count-kept",
@@ -144,6 +153,18 @@ DEVIATIONS = (
         id="resized-without-dropout",
         summary="a model that loses its dropout at another size",
         replaces=_resized(_without_dropout),
+        breaks="VIT-POS-MODEL",
+    ),
+    Deviation(
+        id="resized-without-drop-path",
+        summary="a model that loses its drop path at another size",
+        replaces=_resized(_without_drop_path),
+        breaks="VIT-POS-MODEL",
+    ),
+    Deviation(
+        id="resized-half-promoted",
+        summary="float32 positions in a half-precision model at another size",
+        replaces=_resized(_in_float32_at_least),
         breaks="VIT-POS-MODEL",
     ),
     Deviation(
