@@ -3,12 +3,14 @@
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
 import pytest
 from fake_calibration import FAILED, PASSED, as_named
+from rich.console import Console
 
-from vitbench.calibrate import Options, calibrate, main, parse
+from vitbench.calibrate import Options, _Log, calibrate, main, parse
 from vitbench.calibration.document import document
 from vitbench.calibration.matrix import Cell, Matrix, Row
 from vitbench.calibration.plan import Extent, Task, plan
@@ -234,3 +236,14 @@ def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
         parse(["--help"])
     text = capsys.readouterr().out
     assert all(word in text for word in ("--quick", "--resume", "exit codes", "mutants", "docs/calibration.md"))
+
+
+def test_a_log_is_told_now_and_then_how_long_it_takes_yet() -> None:
+    file, now = StringIO(), [0.0]
+    log = _Log(Console(file=file, width=120), clock=lambda: now[0])
+    for now[0], done in ((10.0, 5), (100.0, 50), (110.0, 55), (200.0, 100), (300.0, 150)):
+        log.tell(done, 150)
+    assert file.getvalue().splitlines() == [
+        "50 of 150 judged, some 3 min 20 s left",
+        "100 of 150 judged, some 1 min 40 s left",
+    ]

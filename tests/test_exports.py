@@ -240,8 +240,8 @@ def words_of(document: str) -> list[str]:
     [
         (Verdict.CONFORMS, {}, "47/47 MUST", "#2f7d32"),
         (Verdict.DOES_NOT_CONFORM, {"must": (47, 45, 2, 0, 0)}, "45/47 MUST", "#c62f2f"),
-        (Verdict.DOES_NOT_CONFORM, {"may": (2, 1, 1, 0, 0)}, "47/47 MUST, 1 other failed", "#c62f2f"),
-        (Verdict.DOES_NOT_CONFORM, {"should": (6, 4, 2, 0, 0)}, "47/47 MUST, 2 others failed", "#c62f2f"),
+        (Verdict.DOES_NOT_CONFORM, {"may": (2, 1, 1, 0, 0)}, "47/47 MUST; 1 MAY failed", "#c62f2f"),
+        (Verdict.DOES_NOT_CONFORM, {"should": (6, 4, 2, 0, 0)}, "47/47 MUST; 2 SHOULD failed", "#c62f2f"),
         (Verdict.INCOMPLETE, {"must": (47, 40, 0, 7, 0)}, "40/47 MUST", "#946200"),
         (Verdict.ADAPTER_BROKEN, {}, "adapter broken", "#c62f2f"),
         (Verdict.HARNESS_ERROR, {}, "harness error", "#6b6b6b"),

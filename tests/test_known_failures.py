@@ -45,7 +45,10 @@ def test_an_empty_file_knows_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "mistake"),
     [
-        ('[VIT-PATCH-COUNTS]\nreason = "x"', "[VIT-PATCH-COUNTS] is no requirement of this vitbench (python"),
+        (
+            '[VIT-PATCH-COUNTS]\nreason = "x"',
+            "[VIT-PATCH-COUNTS] is no requirement of this vitbench; did you mean VIT-PATCH-COUNT, ",
+        ),
         (f"{ID} = 3", f"[{ID}] is 3, expected a table"),
         (f"[{ID}]\n", f'[{ID}] says no reason; write why it may fail, as reason = "…"'),
         (f'[{ID}]\nreason = "  "', f"[{ID}] says no reason"),
@@ -58,6 +61,8 @@ def test_an_empty_file_knows_nothing(tmp_path: Path) -> None:
         (f'[{ID}]\nreason = "x"\nexpires = "soon"', f"[{ID}] expires is 'soon', expected a date such as 2027-01-31"),
         (f'[{ID}]\nreason = "x"\nexpires = 2027-01-31T00:00:00', f"[{ID}] expires is datetime"),
         (f'[{ID}]\nreason = "x"\nexpires = 2026-11-21', f"[{ID}] expired on 2026-11-21; mend the failure, or give"),
+        (f'[{ID}]\nreason = "x"\nnot_offered = "yes"', f"[{ID}] not_offered is 'yes', expected true or false"),
+        (f'[{ID}]\nreason = "x"\nmargin = 3\nnot_offered = true', f"[{ID}] has a margin, and what is not_offered"),
         (f'[{ID}]\nreason = "x"\nwhen = "now"', f"[{ID}] when is 'now', expected a table"),
         (f'[{ID}]\nreason = "x"\nwhen = {{ os = "x" }}', f"[{ID}] has an unknown key when.os; there are when.version"),
         (

@@ -123,3 +123,44 @@ def test_workers_know_the_same(pytester: pytest.Pytester) -> None:
     result.stdout.fnmatch_lines(["OUTDATED     MUST   VIT-TOKEN-LENGTH *", "KNOWN        MUST   VIT-PATCH-COUNT *"])
     assert {r.status for r in records.requirements} == {"KNOWN_FAILURE", "PASSED"}
     assert result.ret == 1
+
+
+LACKING = """
+from vitbench.adapters.reference import ReferenceAdapter
+from vitbench.errors import NotSupported
+
+class Mine(ReferenceAdapter):
+    name, version = "mine", "1.4"
+
+    def attention(self, model, images):
+        raise NotSupported("fused")
+"""
+
+
+def test_what_is_known_not_to_be_offered_does_not_fail_the_run(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(lacking=LACKING)
+    missing, records = run(pytester, "", impl="lacking.py")
+    missing.stdout.fnmatch_lines(["MUST * not offered: INCOMPLETE", "exit code 1: * MUSTs are not offered *"])
+    assert missing.ret == 1
+    ids = [r.id for r in records.requirements if r.status == "NOT_OFFERED" and r.level == "MUST"]
+    listed = "".join(f'[{id_}]\nreason = "fused"\nnot_offered = true\n' for id_ in ids)
+    accepted, _ = run(pytester, listed, impl="lacking.py")
+    accepted.stdout.fnmatch_lines(
+        ["MUST * not offered: INCOMPLETE", "exit code 0: * MUSTs are not offered, as listed in known.toml"]
+    )
+    assert accepted.ret == 0
+    allowed, _ = run(pytester, "", "--allow-incomplete", impl="lacking.py")
+    allowed.stdout.fnmatch_lines(["exit code 0: * MUSTs are not offered, --allow-incomplete"])
+    assert allowed.ret == 0
+
+
+def test_what_is_listed_as_not_offered_and_is_offered_fails_as_it_is(pytester: pytest.Pytester) -> None:
+    known = COUNT + "not_offered = true\n" + '[VIT-TOKEN-LENGTH]\nreason = "gone"\nnot_offered = true\n'
+    result, _ = run(pytester, known, *some("VIT-PATCH-COUNT", "VIT-TOKEN-LENGTH"), "--allow-incomplete")
+    result.stdout.fnmatch_lines(
+        [
+            "OUTDATED     MUST   VIT-TOKEN-LENGTH * passes, but is listed in known.toml as not offered; *",
+            "FAILED       MUST   VIT-PATCH-COUNT *",
+        ]
+    )
+    assert result.ret == 1

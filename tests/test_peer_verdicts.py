@@ -7,25 +7,9 @@ package, and a change to be made here.
 from importlib.metadata import version
 
 import pytest
+from looked_up import RESIZE, SQUARES_ONLY, judged
 
 from vitbench.benign import RECORDED
-from vitbench.results import read
-
-SQUARES_ONLY = {"VIT-POS-RECTANGULAR", "VIT-POS-EQUAL-COUNT"}
-RESIZE = {
-    "VIT-POS-SIZE",
-    "VIT-POS-IDENTITY",
-    "VIT-POS-CONSTANT",
-    "VIT-POS-CLASS-ROW",
-    "VIT-POS-RESIZE",
-    "VIT-POS-SWEEP",
-    "VIT-POS-ORIENTATION",
-    "VIT-POS-RAMP",
-    "VIT-POS-MIRROR",
-    "VIT-POS-TRANSPOSE",
-    "VIT-POS-DTYPE",
-    *SQUARES_ONLY,
-}
 
 # verdict, MUSTs that are not offered; what failed at any level is in vitbench.benign.RECORDED
 EXPECTED = {
@@ -39,15 +23,10 @@ EXPECTED = {
 
 @pytest.mark.parametrize("name", EXPECTED)
 def test_the_verdict_is_the_one_that_was_looked_up(pytester: pytest.Pytester, name: str) -> None:
-    arguments = ["--pyargs", "vitbench.suites.conformance", "--impl", name, "--results", "run.jsonl"]
-    result = pytester.runpytest_subprocess(*arguments, "-p", "no:cacheprovider")
-    run = read(pytester.path / "run.jsonl")
-    (judged,) = run.verdicts
-    failed = {record.id for record in run.requirements if record.status == "FAILED"}
-    not_offered = {r.id for r in run.requirements if r.status == "NOT_OFFERED" and r.level == "MUST"}
-    assert failed == RECORDED.get(name, frozenset()), f"{name} {judged.version}"
-    assert (judged.verdict, not_offered) == EXPECTED[name], f"{name} {judged.version}"
-    assert result.ret == judged.verdict.exit_code
+    verdict, failed, not_offered, exit_code = judged(pytester, name)
+    assert failed == RECORDED.get(name, frozenset()), f"{name} {verdict.version}"
+    assert (verdict.verdict, not_offered) == EXPECTED[name], f"{name} {verdict.version}"
+    assert exit_code == verdict.verdict.exit_code
 
 
 def test_transformers_crops_an_indivisible_image_when_it_interpolates() -> None:

@@ -233,3 +233,66 @@ def test_an_adapter_imports_what_lies_beside_it(pytester: pytest.Pytester) -> No
     (folder / "adapter.py").write_text("import beside_the_adapter\n" + ADAPTER)
     result = run(pytester, "--impl", "mine/adapter.py", "-k", "VIT-PURE-BATCH", apart=True)
     assert result.ret == 0
+
+
+def write_check(pytester: pytest.Pytester, folder: str, body: str) -> None:
+    """A suite of one check, as somebody might have it."""
+    (pytester.path / folder).mkdir()
+    (pytester.path / folder / "test_token.py").write_text(
+        'from vitbench.check import requirement\n\n\n@requirement("VIT-TOKEN-LENGTH")\ndef test_tokens(impl):\n    '
+        + body
+    )
+
+
+def test_an_error_of_the_harness_in_a_selection_has_its_own_exit_code(pytester: pytest.Pytester) -> None:
+    write_check(pytester, "mine", "pass\n")
+    result = pytester.runpytest_inprocess("mine", "-p", "no:cacheprovider", "--impl", "reference")
+    result.stdout.fnmatch_lines(
+        ["ERROR        MUST   VIT-TOKEN-LENGTH *asserted nothing*", "*a selection has no verdict"]
+    )
+    assert result.ret == 3
+
+
+def test_a_suite_that_lacks_a_check_is_an_error_and_no_selection(pytester: pytest.Pytester) -> None:
+    write_check(pytester, "mine", "impl.trial(__import__('vitbench.smoke').smoke.SMOKE_CONFIG)\n")
+    (pytester.path / "mine" / "suite.py").write_text("")
+    result = pytester.runpytest_inprocess("mine", "-p", "no:cacheprovider", "--impl", "reference")
+    result.stdout.fnmatch_lines(
+        ["ERROR        MUST   VIT-PATCH-COUNT *no check of it in the suite*", "MUST *: HARNESS ERROR"]
+    )
+    assert result.ret == 3
+
+
+def test_an_unknown_id_is_told_with_what_may_have_been_meant(pytester: pytest.Pytester) -> None:
+    result = run(pytester, "--impl", "reference", "-k", "VIT-PATCH-COUNTS or VIT-TOKEN")
+    result.stderr.fnmatch_lines(
+        ["ERROR: -k VIT-PATCH-COUNTS: no requirement has that in its id; did you mean VIT-PATCH-COUNT*"]
+    )
+    assert result.ret == 4
+
+
+def test_what_failed_is_listed_once_below_its_full_text(pytester: pytest.Pytester) -> None:
+    path = write_adapter(pytester, "\n    def tokens(self, model, images):\n        raise KeyError('z' * 300)\n")
+    result = run(pytester, "--impl", path, "-k", "VIT-TOKEN-LENGTH")
+    lines = [line for line in result.outlines if line.startswith("FAILED")]
+    assert len(lines) == 1
+    assert lines[0].endswith("z…")
+    assert any("found:" in line and "z" * 300 in line for line in result.outlines)
+    asked = run(pytester, "--impl", path, "-k", "VIT-TOKEN-LENGTH", "-rf")
+    asked.stdout.fnmatch_lines(["*short test summary info*", "FAILED *::test_*"])
+
+
+def test_a_slip_in_the_adapter_is_not_put_down_to_the_model(pytester: pytest.Pytester) -> None:
+    path = write_adapter(
+        pytester, "\n    def tokens(self, model, images):\n        return model.no_such_part(images)\n"
+    )
+    result = run(pytester, "--impl", path, "-k", "VIT-TOKEN-LENGTH")
+    result.stdout.fnmatch_lines(
+        ["  found: *tokens() raised AttributeError in the adapter's own code, not in the model: *(adapter.py:*)"]
+    )
+    assert result.ret == 1
+
+
+def test_a_results_file_is_named_with_what_can_be_made_of_it(pytester: pytest.Pytester) -> None:
+    result = run(pytester, "--impl", "reference", "-k", "VIT-TOKEN-LENGTH", "--results", "run.jsonl")
+    result.stdout.fnmatch_lines(["results: run.jsonl", "*vitbench.report run.jsonl*", "*vitbench.compare run.jsonl*"])

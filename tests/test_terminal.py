@@ -6,7 +6,7 @@ import pytest
 from sample_runs import records
 
 from vitbench import terminal
-from vitbench.requirement import Status, Tally
+from vitbench.requirement import Status, Tally, failed_besides
 from vitbench.results import RequirementRecord, VerdictRecord
 
 REQUIREMENT = next(record for record in records() if isinstance(record, RequirementRecord))
@@ -40,7 +40,7 @@ def test_one_note_is_told_once_with_all_that_it_is_about() -> None:
     [(NONE, NONE, ""), (ONE, NONE, "; 1 SHOULD failed"), (ONE, ONE, "; 1 SHOULD failed; 1 MAY failed")],
 )
 def test_what_decides_beside_the_musts_stands_with_the_verdict(should: Tally, may: Tally, text: str) -> None:
-    assert terminal._failed_besides(replace(VERDICT, should=should, may=may)) == text
+    assert failed_besides(should, may) == text
 
 
 @pytest.mark.parametrize(

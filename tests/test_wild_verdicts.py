@@ -12,26 +12,11 @@ from typing import Any
 
 import pytest
 import torch
+from looked_up import RESIZE, SQUARES_ONLY, judged
 from torch import Tensor, nn
 
 from vitbench.registry import registered
-from vitbench.results import read
 
-SQUARES_ONLY = {"VIT-POS-RECTANGULAR", "VIT-POS-EQUAL-COUNT"}
-RESIZE = {
-    "VIT-POS-SIZE",
-    "VIT-POS-IDENTITY",
-    "VIT-POS-CONSTANT",
-    "VIT-POS-CLASS-ROW",
-    "VIT-POS-RESIZE",
-    "VIT-POS-SWEEP",
-    "VIT-POS-ORIENTATION",
-    "VIT-POS-RAMP",
-    "VIT-POS-MIRROR",
-    "VIT-POS-TRANSPOSE",
-    "VIT-POS-DTYPE",
-    *SQUARES_ONLY,
-}
 CROPS = {"VIT-PATCH-INDIVISIBLE", "VIT-CONFIG-IMAGE-SIZE"}
 RESIZES_SQUARES = {*SQUARES_ONLY, "VIT-POS-HALF", "VIT-POS-MODEL"}
 
@@ -61,14 +46,9 @@ EXPECTED: dict[str, tuple[set[str], set[str]]] = {
 def test_the_verdict_is_the_one_that_was_looked_up(pytester: pytest.Pytester, name: str) -> None:
     if not registered()[name].installed:
         pytest.skip(f"{name} is not installed; tox -e wild has it")
-    arguments = ["--pyargs", "vitbench.suites.conformance", "--impl", name, "--preset", "quick"]
-    result = pytester.runpytest_subprocess(*arguments, "--results", "run.jsonl", "-p", "no:cacheprovider")
-    run = read(pytester.path / "run.jsonl")
-    (judged,) = run.verdicts
-    failed = {record.id for record in run.requirements if record.status == "FAILED"}
-    not_offered = {r.id for r in run.requirements if r.status == "NOT_OFFERED" and r.level == "MUST"}
-    assert (failed, not_offered) == EXPECTED[name], f"{name} {judged.version}"
-    assert (judged.verdict, result.ret) == ("DOES NOT CONFORM", 1)
+    verdict, failed, not_offered, exit_code = judged(pytester, name)
+    assert (failed, not_offered) == EXPECTED[name], f"{name} {verdict.version}"
+    assert (verdict.verdict, exit_code) == ("DOES NOT CONFORM", 1)
 
 
 def needs(package: str) -> pytest.MarkDecorator:

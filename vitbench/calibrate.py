@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 import vitbench
-from vitbench import environment
+from vitbench import environment, units
 from vitbench.calibration.document import document
 from vitbench.calibration.judging import conformance
 from vitbench.calibration.matrix import Cell, Matrix, Row
@@ -31,6 +31,7 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 DOCUMENT, RESULTS = "calibration.md", "calibration.jsonl"
 _QUICK_SEEDS, _FULL_SEEDS = 4, 200
 _TIME_LIMIT_S = 600.0  # for one check of one candidate
+_BETWEEN_LINES_S = 60.0  # of progress, where there is no terminal for a bar
 
 _DESCRIPTION = """Prove that the conformance checks can be trusted.
 
@@ -190,11 +191,13 @@ def _rows(
     known, open_tasks = {c.key: c for c in candidates}, Counter(task.specimen for task in tasks)
     cells: dict[str, dict[str, Cell]] = {key: {} for key in open_tasks}
     ended = judged(tasks, prepare, jobs=options.jobs, time_limit_s=options.time_limit_s)
+    log = _Log(console)
     with _progress(console) as bar, closing(ended):
         shown = bar.add_task("judging", total=len(tasks))
         for task, cell in ended:
             cells[task.specimen][task.requirement] = cell
             bar.update(shown, advance=1, description=task.specimen)
+            log.tell(int(bar.tasks[0].completed), len(tasks))
             open_tasks[task.specimen] -= 1
             if not open_tasks[task.specimen]:
                 found = cells.pop(task.specimen)
@@ -208,6 +211,23 @@ def _rows(
 def _progress(console: Console) -> Progress:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal, refresh_per_second=2)
+
+
+class _Log:
+    """What becomes of the progress bar where there is no terminal: a line now and then."""
+
+    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
+        self._console, self._clock = console, clock
+        self._began = self._told = clock()
+
+    def tell(self, done: int, total: int) -> None:
+        """How far it is, unless that was told a short while ago."""
+        now = self._clock()
+        if self._console.is_terminal or now - self._told < _BETWEEN_LINES_S or not 0 < done < total:
+            return
+        self._told = now
+        left = (now - self._began) / done * (total - done)
+        self._console.print(f"{done:,} of {total:,} judged, some {units.duration(left)} left")
 
 
 def _matrix(rows: Sequence[Row], candidates: Sequence[Specimen], extent: Extent) -> Matrix:

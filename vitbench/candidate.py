@@ -24,7 +24,7 @@ from vitbench.cases import (
     without_dropout,
     without_stem,
 )
-from vitbench.errors import AdapterBroken, RequirementFailed, is_lack_of_memory, one_line
+from vitbench.errors import AdapterBroken, RequirementFailed, is_lack_of_memory, one_line, raised_within
 from vitbench.evidence import current_evidence
 from vitbench.hybrid_trial import HybridTrial
 from vitbench.isolation import Isolation
@@ -37,6 +37,9 @@ _PLAIN = ViTConfig(
 )
 
 Result = TypeVar("Result")
+
+_SLIPS = (AttributeError, ImportError, NameError, TypeError)
+"""What a slip of the pen raises. Other errors are raised on purpose, as a refusal is."""
 
 _WITHOUT_MODEL = ("build", "resize_position_embedding")
 
@@ -91,9 +94,13 @@ class ForeignCode:
             raise
         except BaseException as error:  # SystemExit and other ways out are the candidate's failure too
             how = "needs more memory than there is" if is_lack_of_memory(error) else f"raised {type(error).__name__}"
-            raise CandidateRaised(f"{what}() {how}: {one_line(error)}") from error
+            raise CandidateRaised(f"{what}() {how}{self._where(error)}: {one_line(error)}") from error
         finally:
             self.side_effects += [SideEffect(what, change) for change in isolation.changes]
+
+    def _where(self, error: BaseException) -> str:  # noqa: ARG002  # of a bare function, there is nothing to tell apart
+        """In whose code something was raised, where that is not the candidate's."""
+        return ""
 
     def attempted(self, what: str, run: Callable[[], Result], *, grad: bool = False) -> Result:
         """As ``guarded``, for what a model may refuse: to be compiled, say, or pickled.
@@ -127,6 +134,11 @@ class Candidate(ForeignCode):
                 "vitbench.adapter.Conventions(...)"
             )
 
+    def _where(self, error: BaseException) -> str:
+        """An adapter's own slip of the pen fails the requirement as anything does, but is not put down to the model."""
+        own = isinstance(error, _SLIPS) and raised_within(error, type(self.adapter))
+        return " in the adapter's own code, not in the model" if own else ""
+
     def offers(self, hook: str) -> bool:
         """Whether the adapter has an implementation of its own of this method."""
         own = getattr(type(self.adapter), hook, None) or getattr(self.adapter, hook, None)
@@ -157,10 +169,13 @@ class Candidate(ForeignCode):
         if not isinstance(model, nn.Module):
             return model
         try:
-            return model.to(device=self.device, dtype=dtype).eval()
+            moved = model.to(device=self.device, dtype=dtype)
+            model = moved if isinstance(moved, nn.Module) else model  # an own to() may return nothing, and so may
+            model.eval()  # an own train()
         except Exception as error:
             what = f"the model does not go to {self.device}, {short(dtype)} and eval()"
             raise CandidateRaised(f"{what}: {type(error).__name__}: {one_line(error)}") from error
+        return model
 
     def _built(self, config: ViTConfig) -> Model:
         """What the adapter builds; an option that is asked for and never looked at is one that it does not offer."""

@@ -1,6 +1,7 @@
 """The options of a conformance run under pytest: each mistake is one line, before anything heavy is imported."""
 
 import argparse
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,6 +59,11 @@ def add_options(parser: pytest.Parser) -> None:
         help="TOML file of requirements that are known to fail, and why; what is listed there and fails does not fail "
         "the run, and what is listed and passes does",
     )
+    group.addoption(
+        "--allow-incomplete",
+        action="store_true",
+        help="what is not offered does not fail the run: INCOMPLETE keeps its name, with exit code 0",
+    )
     group.addoption("--update-known", action="store_true", help="write that file as this run has it")
     group.addoption("--results", metavar="FILE", help="write the records as JSON Lines, for vitbench.report")
     group.addoption("--results-cell", metavar="KEY", help="write bare records under this key, as part of a larger run")
@@ -69,6 +75,8 @@ def require_consistent(option: argparse.Namespace) -> None:
     Raises:
         pytest.UsageError: the text says what.
     """
+    if option.impl is not None or option.kernel is not None:
+        _require_known_ids(option.keyword)
     if option.update_known and not option.known_failures:
         raise pytest.UsageError("--update-known needs the file: --known-failures FILE --update-known")
     if option.known_failures:
@@ -78,6 +86,17 @@ def require_consistent(option: argparse.Namespace) -> None:
             load(Path(option.known_failures), for_update=option.update_known)
         except VitbenchError as error:
             raise pytest.UsageError(str(error)) from error
+
+
+def _require_known_ids(expression: str) -> None:
+    """What looks like an id in ``-k`` and is in none would select nothing, without a word."""
+    from vitbench.specification import REQUIREMENTS, did_you_mean  # noqa: PLC0415
+
+    for word in re.findall(r"\bVIT-[A-Z0-9-]+", expression.upper()):
+        if not any(word in id_ for id_ in REQUIREMENTS):
+            raise pytest.UsageError(
+                f"-k {word}: no requirement has that in its id{did_you_mean(word)} (python -m vitbench.spec lists them)"
+            )
 
 
 def subject_of(option: argparse.Namespace) -> "Subject":
@@ -112,6 +131,7 @@ def options_of(option: argparse.Namespace) -> "Options":
         cell=option.results_cell,
         known_failures=Path(option.known_failures) if option.known_failures else None,
         update_known=option.update_known,
+        allow_incomplete=option.allow_incomplete,
     )
 
 

@@ -4,6 +4,7 @@ Exit codes keep pytest's meaning: 1 failed, 2 interrupted or a usage error of th
 itself, 4 the adapter is missing or broken.
 """
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -82,6 +83,20 @@ def one_line(error: BaseException) -> str:
     places = [(Path(frame.tb_frame.f_code.co_filename), frame.tb_lineno) for frame in _frames(error.__traceback__)]
     told = [place for place in places if "torch" not in place[0].parts] or places
     return f"{text} ({told[-1][0].name}:{told[-1][1]})" if told else text
+
+
+def raised_within(error: BaseException, owner: type) -> bool:
+    """Whether the innermost place of an error is in a method of a class, or of one that it inherits from.
+
+    A module's own ``__getattr__``, which says that there is no such attribute, is no place of its own.
+    """
+    codes = [frame.tb_frame.f_code for frame in _frames(error.__traceback__)]
+    codes = [code for code in codes if code.co_name != "__getattr__"]
+    return bool(codes) and any(
+        codes[-1].co_qualname.startswith(f"{kind.__qualname__}.")
+        and codes[-1].co_filename == getattr(sys.modules.get(kind.__module__), "__file__", None)
+        for kind in owner.__mro__
+    )
 
 
 def _frames(trace: TracebackType | None) -> Iterator[TracebackType]:

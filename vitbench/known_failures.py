@@ -10,7 +10,8 @@
     when = { version = ">=1.0,<2", preset = ["quick", "standard"] }
 
 A reason must be given. Everything in ``when`` has to hold for the entry to speak: ``version`` of the package judged,
-``torch`` and ``python`` as version specifiers, ``preset`` and ``device`` (cpu, cuda) as words.
+``torch`` and ``python`` as version specifiers, ``preset`` and ``device`` (cpu, cuda) as words. With ``not_offered = true``
+an entry is about what the package does not offer, in place of what it gets wrong.
 """
 
 import math
@@ -28,14 +29,14 @@ from packaging.version import InvalidVersion, Version
 
 from vitbench.errors import KnownFailuresUnusable
 from vitbench.requirement import Status
-from vitbench.specification import REQUIREMENTS
+from vitbench.specification import REQUIREMENTS, did_you_mean
 
 WORSE_FACTOR = 10.0
 """Margins of one defect differ between seeds by some factor of two; another defect on top shows by orders."""
 
 _VERSIONS = ("version", "torch", "python")
 _WORDS = {"preset": ("quick", "standard", "full"), "device": ("cpu", "cuda")}
-_KEYS = ("reason", "link", "margin", "expires", "when")
+_KEYS = ("reason", "link", "margin", "not_offered", "expires", "when")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +69,7 @@ class KnownFailure:
     reason: str
     link: str = ""
     margin: float | None = None  # the worst that was seen: error / bound
+    not_offered: bool = False  # it is known to be missing, not to be wrong
     expires: date | None = None  # the last day on which it is accepted
     when: Mapping[str, str | Sequence[str]] = field(default_factory=dict)
 
@@ -106,19 +108,26 @@ class KnownFailures:
     def judged(self, requirement: str, status: Status, reason: str, margin: float | None) -> tuple[Status, str]:
         """Status and reason of a requirement in the light of what is known of it."""
         entry = self.entries.get(requirement)
-        if entry is None or status is not Status.FAILED:
+        if entry is None or entry.not_offered or status is not Status.FAILED:
             return status, reason
         if entry.margin is not None and _is_worse(margin, entry.margin):
             return Status.FAILED, f"worse than is known ({_worse(margin, entry.margin)}): {reason}"
         where = f"; {entry.link}" if entry.link else ""
         return Status.KNOWN_FAILURE, f"known ({entry.reason}{where}): {reason}"
 
+    def accepts_absence(self, requirement: str) -> bool:
+        """Whether a requirement is known not to be offered."""
+        entry = self.entries.get(requirement)
+        return entry is not None and entry.not_offered
+
     def outdated(self, requirement: str, status: Status) -> str:
-        """Why the file has to be changed since a requirement does not fail; empty where it need not."""
-        if requirement not in self.entries or status not in {Status.PASSED, Status.NOT_OFFERED}:
+        """Why the file has to be changed since a requirement came out better, or not at all; empty where it need not."""
+        entry = self.entries.get(requirement)
+        does = {Status.PASSED: "passes", Status.NOT_OFFERED: "is not offered"}.get(status)
+        if entry is None or does is None or (entry.not_offered and status is Status.NOT_OFFERED):
             return ""
-        does = "passes" if status is Status.PASSED else "is not offered"
-        return f"{does}, but is listed in {self.path} as a known failure; remove the entry, or use --update-known"
+        listed = "not offered" if entry.not_offered else "a known failure"
+        return f"{does}, but is listed in {self.path} as {listed}; remove the entry, or use --update-known"
 
 
 NONE = KnownFailures(path=Path(), entries={})
@@ -146,7 +155,10 @@ def load(path: Path, *, today: date | None = None, for_update: bool = False) -> 
             f"cannot read known failures {path}: {error.strerror or error}; --update-known writes the file"
         ) from error
     except ValueError as error:  # TOML, or UTF-8
-        raise KnownFailuresUnusable(f"known failures {path}: not TOML: {' '.join(str(error).split())}") from error
+        raise KnownFailuresUnusable(
+            f"known failures {path}: not TOML: {' '.join(str(error).split())}; mend that place, or move the file away "
+            "and write it anew with --update-known"
+        ) from error
     entries = {}
     for name, table in tables.items():
         try:
@@ -158,9 +170,9 @@ def load(path: Path, *, today: date | None = None, for_update: bool = False) -> 
 
 def _entry(name: str, table: Any, today: date, *, for_update: bool) -> KnownFailure:
     if name not in REQUIREMENTS:
-        raise _Mistake("is no requirement of this vitbench (python -m vitbench.spec lists them)")
+        raise _Mistake(f"is no requirement of this vitbench{did_you_mean(name)} (python -m vitbench.spec lists them)")
     if not isinstance(table, dict):
-        raise _Mistake(f"is {table!r}, expected a table")
+        raise _Mistake(f'is {table!r}, expected a table: a line [{name}], and below it reason = "…"')
     _require_known(table, _KEYS, "")
     reason, link, margin = table.get("reason", ""), table.get("link", ""), table.get("margin")
     if not (isinstance(reason, str) and (reason.strip() or for_update)):
@@ -169,13 +181,24 @@ def _entry(name: str, table: Any, today: date, *, for_update: bool) -> KnownFail
         raise _Mistake(f"link is {link!r}, expected a text")
     if margin is not None and (not isinstance(margin, int | float) or isinstance(margin, bool) or not margin >= 0):
         raise _Mistake(f"margin is {margin!r}, expected a number from 0 up")
+    not_offered = table.get("not_offered", False)
+    if not isinstance(not_offered, bool):
+        raise _Mistake(f"not_offered is {not_offered!r}, expected true or false, without quotes")
+    if not_offered and margin is not None:
+        raise _Mistake("has a margin, and what is not_offered has none; remove one of the two")
     expires = table.get("expires")
     if expires is not None and (not isinstance(expires, date) or isinstance(expires, datetime)):
         raise _Mistake(f"expires is {expires!r}, expected a date such as 2027-01-31, without quotes")
     if expires is not None and expires < today and not for_update:
         raise _Mistake(f"expired on {expires}; mend the failure, or give a later date")
     return KnownFailure(
-        id=name, reason=reason.strip(), link=link, margin=margin, expires=expires, when=_when(table.get("when", {}))
+        id=name,
+        reason=reason.strip(),
+        link=link,
+        margin=margin,
+        not_offered=not_offered,
+        expires=expires,
+        when=_when(table.get("when", {})),
     )
 
 

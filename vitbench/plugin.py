@@ -7,6 +7,7 @@ heavy, until a requirement's check is collected.
 import json
 from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 import pytest
@@ -18,11 +19,13 @@ from vitbench.imports import undisturbed_imports
 if TYPE_CHECKING:
     from vitbench.candidate import Candidate
     from vitbench.kernel import Kernel
+    from vitbench.requirement import Subject
     from vitbench.results import VerdictRecord
     from vitbench.session import ConformanceSession, Introduction, Options
     from vitbench.stored_example import StoredExample
     from vitbench.supervision import Supervisor
 
+_USUAL_LIST = "fE"  # pytest's own, of -r
 _EVIDENCE = pytest.StashKey[Any]()
 _NOTHING_SELECTED = {
     "model": "only checks of attention kernels are selected; name what they judge with --kernel package:function",
@@ -61,11 +64,13 @@ class ConformanceChecks:
         self.supervisor: Supervisor | None = None  # None: judged in this process
         self.verdict: VerdictRecord | None = None
         self.interrupted = False
+        self.collected: dict[Path, set[str]] = {}  # requirements by the file of their check, before any selection
         self.records_here = not hasattr(config, "workerinput")  # an xdist worker judges; its controller records
 
     def pytest_itemcollected(self, item: pytest.Item) -> None:
         """Let ``-k VIT-POS-RESIZE`` and ``-m requirement`` find a check."""
         if _is_check(item):
+            self.collected.setdefault(item.path, set()).add(item.function.requirement.id)
             item.extra_keyword_matches.add(item.function.requirement.id)
             item.add_marker(pytest.mark.requirement(item.function.requirement.id))
 
@@ -89,7 +94,8 @@ class ConformanceChecks:
         checks = [item for item in items if _is_check(item)]
         if not checks:
             raise pytest.UsageError(_NOTHING_SELECTED[subject])
-        self.session = self._open([item.function.requirement.id for item in checks])
+        selected = [item.function.requirement.id for item in checks]
+        self.session = self._open(selected, unchecked=self._unchecked(selected, subject))
         options = self.session.options
         stored = self._stored_examples(options)
         for item in checks:
@@ -204,8 +210,9 @@ class ConformanceChecks:
                 self.session.interrupt()
             return
         self.verdict = self.session.finish()
-        if self.verdict is not None:
-            session.exitstatus = self.session.exit_code(self.verdict)
+        code = self.session.exit_code(self.verdict)
+        if code is not None:
+            session.exitstatus = code
         if self.config.option.update_known and not self.session.reason:
             try:
                 self.session.updated = self.session.update_known()
@@ -220,6 +227,13 @@ class ConformanceChecks:
         from vitbench.terminal import write_summary  # noqa: PLC0415
 
         write_summary(terminalreporter, self.session, self.verdict, interrupted=self.interrupted)
+        self._leave_out_pytests_own(terminalreporter)
+
+    def _leave_out_pytests_own(self, reporter: pytest.TerminalReporter) -> None:
+        """pytest would list what failed once more, by the names of its functions; ``-r`` still asks for that."""
+        failed = reporter.stats.get("failed", [])
+        if self.config.option.reportchars == _USUAL_LIST and all(_record_of(report) is not None for report in failed):
+            reporter.reportchars = reporter.reportchars.replace("f", "")
 
     def _stored_examples(self, options: "Options") -> Callable[[str], "StoredExample | None"]:
         """Where each requirement's failing example is kept: in pytest's cache, if there is one; in no package."""
@@ -251,11 +265,23 @@ class ConformanceChecks:
         self.session = session
         return session
 
-    def _open(self, selected: Sequence[str] | None) -> "ConformanceSession":
+    def _unchecked(self, selected: Sequence[str], subject: "Subject") -> Sequence[str]:
+        """Requirements that no check judges, where the suite was asked for whole: no selection, but a hole in it."""
+        from vitbench.specification import requirements  # noqa: PLC0415
+
+        asked, found = requirements(subject), {id_ for ids in self.collected.values() for id_ in ids}
+        folders = {path.parent for path in self.collected if (path.parent / "suite.py").is_file()}
+        files = {path for folder in folders for path in folder.glob("test_*.py")}
+        parts = any("::" in argument for argument in self.config.args)
+        if parts or files != set(self.collected) or set(selected) != found & set(asked):
+            return ()
+        return [id_ for id_ in asked if id_ not in found]
+
+    def _open(self, selected: Sequence[str] | None, *, unchecked: Sequence[str] = ()) -> "ConformanceSession":
         from vitbench.session import ConformanceSession  # noqa: PLC0415  # torch, needed only now
 
         try:
-            return ConformanceSession(options_of(self.config.option), selected)
+            return ConformanceSession(options_of(self.config.option), selected, unchecked=unchecked)
         except VitbenchError as error:
             raise pytest.UsageError(str(error)) from error
 

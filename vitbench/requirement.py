@@ -147,6 +147,12 @@ def tally(statuses: Sequence[tuple[Level, Status]], level: Level, total: int) ->
     )
 
 
+def failed_besides(should: Tally, may: Tally) -> str:
+    """What decides a verdict beside the MUSTs, as it follows their count: ``; 1 SHOULD failed; 2 MAY failed``."""
+    besides = ((should.failed, Level.SHOULD), (may.failed, Level.MAY))
+    return "".join(f"; {failed} {level} failed" for failed, level in besides if failed)
+
+
 def verdict(must: Tally, *optional: Tally) -> Verdict:
     """One word for the candidate: every MUST has to pass, not only those that ran, and nothing else may be wrong.
 

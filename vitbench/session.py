@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,15 @@ from vitbench.candidate import Candidate
 from vitbench.check import Judgement
 from vitbench.devices import require_device
 from vitbench.errors import AdapterBroken, OutputUnwritable, VitbenchError, one_line
+from vitbench.evidence import Evidence
 from vitbench.kernel import Kernel, smoke_kernel
 from vitbench.known_failures import NONE, KnownFailures, Situation, load
 from vitbench.registry import resolve, resolve_kernel
-from vitbench.requirement import Level, Status, Subject, Tally, Verdict, tally, verdict
+from vitbench.requirement import Level, Status, Subject, Tally, Verdict, tally
+from vitbench.requirement import verdict as requirement_verdict
 from vitbench.results import Footer, Header, Record, RequirementRecord, ResultsWriter, VerdictRecord
 from vitbench.smoke import smoke
-from vitbench.specification import requirements, total
+from vitbench.specification import REQUIREMENTS, requirements, total
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +42,7 @@ class Options:
     cell: str | None  # part of a larger run, which writes header and footer itself
     known_failures: Path | None = None
     update_known: bool = False  # write that file as this run has it
+    allow_incomplete: bool = False  # what is not offered does not fail the run
     subject: Subject = "model"
 
     @property
@@ -69,6 +73,17 @@ class Introduction:
     refused: str = ""  # why there is no candidate at all; a user's mistake
 
 
+def _without_check(requirement_id: str) -> Judgement:
+    """A hole in the suite: an error of the harness, never a pass."""
+    return Judgement(
+        requirement=REQUIREMENTS[requirement_id],
+        status=Status.ERROR,
+        reason="no check of it in the suite, though this vitbench declares it; is the suite of the same version?",
+        evidence=Evidence(),
+        duration_s=0.0,
+    )
+
+
 class ConformanceSession:
     """Collects what a run finds out of one candidate, whoever runs the checks, and in whichever process.
 
@@ -76,12 +91,13 @@ class ConformanceSession:
         KnownFailuresUnusable: the file of known failures is missing, or holds what cannot be meant.
     """
 
-    def __init__(self, options: Options, selected: Sequence[str] | None) -> None:
+    def __init__(self, options: Options, selected: Sequence[str] | None, *, unchecked: Sequence[str] = ()) -> None:
         self.options = options
         self.introduction = Introduction(name=options.impl)  # until it is known better
         self.records: list[RequirementRecord] = []
         self.reason = ""  # why there is no verdict from records: the adapter is broken
         self.selected = selected  # ids of the requirements to be judged; None: those that arrive
+        self.unchecked = unchecked  # ids of requirements asked for that have no check
         self.updated = ""  # what --update-known has changed
         path = options.known_failures
         self._known = NONE if path is None else load(path, for_update=options.update_known)
@@ -192,6 +208,8 @@ class ConformanceSession:
     def finish(self) -> VerdictRecord | None:
         """The verdict, appended to the results; None where only a selection of the requirements was judged."""
         with self._output:
+            for id_ in () if self.reason else self.unchecked:
+                self.add(self.record(_without_check(id_)))
             record = None if self.partial and not self.reason else self._verdict()
             if record is not None:
                 self._write(record)
@@ -202,12 +220,24 @@ class ConformanceSession:
         """Why the file of known failures has to be changed for a requirement; empty where it need not."""
         return self.known.outdated(record.id, record.status)
 
-    def exit_code(self, verdict: VerdictRecord) -> int:
-        """That of the verdict without what is known to fail; and 1 where the file of it is out of date."""
+    def exit_code(self, verdict: VerdictRecord | None) -> int | None:
+        """That of the verdict without what is accepted; 1 where the file of known failures is out of date.
+
+        Without a verdict, on a selection, that of an error of the harness; else None, and pytest's own holds.
+        """
+        if verdict is None:
+            erred = any(record.status is Status.ERROR for record in self.records)
+            return Verdict.HARNESS_ERROR.exit_code if erred else None
         if self.reason:
             return verdict.verdict.exit_code
-        accepted = self._verdict_word(Status.PASSED).exit_code
+        accepted = requirement_verdict(*self._tallies(self._accepted)).exit_code
         return accepted or int(any(self.outdated(record) for record in self.records))
+
+    def _accepted(self, record: RequirementRecord) -> Status:
+        """The status of a requirement, with what is known of it, or allowed, counted as passed."""
+        absent = self.options.allow_incomplete or self.known.accepts_absence(record.id)
+        accepted = {Status.KNOWN_FAILURE: True, Status.NOT_OFFERED: absent}.get(record.status, False)
+        return Status.PASSED if accepted else record.status
 
     def update_known(self) -> str:
         """Write the file of known failures as this run has it; what has changed.
@@ -235,7 +265,7 @@ class ConformanceSession:
     def partial(self) -> bool:
         """Whether the user asked for some of the requirements only."""
         selected = [record.id for record in self.records] if self.selected is None else self.selected
-        return set(selected) != set(requirements(self.options.subject))
+        return {*selected, *self.unchecked} != set(requirements(self.options.subject))
 
     def reproduce(self, requirement_id: str) -> str:
         """One command that judges a requirement again."""
@@ -256,7 +286,7 @@ class ConformanceSession:
             cell=self.options.key,
             implementation=self.introduction.name,
             version=self.introduction.version,
-            verdict=Verdict.ADAPTER_BROKEN if self.reason else self._verdict_word(),
+            verdict=Verdict.ADAPTER_BROKEN if self.reason else requirement_verdict(must, should, may),
             must=must,
             should=should,
             may=may,
@@ -265,12 +295,9 @@ class ConformanceSession:
             duration_s=(datetime.now(UTC) - self._started).total_seconds(),
         )
 
-    def _verdict_word(self, known: Status = Status.KNOWN_FAILURE) -> Verdict:
-        return verdict(*self._tallies(known))
-
-    def _tallies(self, known: Status = Status.KNOWN_FAILURE) -> list[Tally]:
-        """MUST, SHOULD and MAY, with known failures counted as ``known`` says."""
-        statuses = [(r.level, known if r.status is Status.KNOWN_FAILURE else r.status) for r in self.records]
+    def _tallies(self, status: Callable[[RequirementRecord], Status] = attrgetter("status")) -> list[Tally]:
+        """MUST, SHOULD and MAY, with each requirement counted as ``status`` says."""
+        statuses = [(record.level, status(record)) for record in self.records]
         return [
             tally(statuses, level, total(level, self.options.subject))
             for level in (Level.MUST, Level.SHOULD, Level.MAY)

@@ -1,13 +1,15 @@
 """What a conformance run says on the terminal."""
 
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from vitbench.assertions import margin_text
-from vitbench.requirement import Status, Verdict
+from vitbench.requirement import Status, Verdict, failed_besides
 from vitbench.results import RequirementRecord, VerdictRecord
 from vitbench.specification import requirements
+from vitbench.wording import abridged
 
 if TYPE_CHECKING:
     import pytest
@@ -33,6 +35,9 @@ def failure_text(record: RequirementRecord, source: str) -> str:
     return "\n".join(lines)
 
 
+_LONGEST_REASON = 120  # characters: what a failure is about, for who has read it above
+
+
 def _telling(margin: float | None) -> float | None:
     """The margin, unless what failed is not what was compared by a bound."""
     return None if margin is not None and margin <= 1 else margin
@@ -53,7 +58,8 @@ def write_summary(
     options, candidate = session.options, session.introduction
     asked = len(requirements(options.subject))
     reporter.section(f"conformance of {candidate.name} {candidate.version} ({options.preset}, seed {options.seed})")
-    for line in _findings(session):
+    told_above = reporter.config.option.tbstyle != "no"
+    for line in _findings(session, _LONGEST_REASON if told_above else sys.maxsize):
         reporter.line(_cut(line, reporter))
     if session.reason:
         reporter.line(f"{Verdict.ADAPTER_BROKEN}: {session.reason}", red=True)
@@ -65,32 +71,43 @@ def write_summary(
         for level, tally in (("SHOULD", verdict.should), ("MAY", verdict.may)):
             reporter.line(f"{level} {tally}")
         colour = _COLOURS.get(verdict.verdict, {"red": True, "bold": True})
-        reporter.line(f"MUST {verdict.must}{_failed_besides(verdict)}: {verdict.verdict}", **colour)
-        if verdict.verdict is Verdict.DOES_NOT_CONFORM and not session.exit_code(verdict):
-            reporter.line(f"every failure is known ({options.known_failures}): exit code 0")
-        elif options.known_failures and not verdict.must.failed and verdict.must.not_offered:
-            reporter.line(f"exit code {session.exit_code(verdict)}: {verdict.must.not_offered} MUSTs are not offered")
+        reporter.line(f"MUST {verdict.must}{failed_besides(verdict.should, verdict.may)}: {verdict.verdict}", **colour)
+        if why := _exit_code_explained(session, verdict):
+            reporter.line(why)
     if session.updated:
         reporter.line(f"known failures in {session.updated}")
     if options.results is not None and options.cell is None:
-        reporter.line(f"results: {options.results} (python -m vitbench.report {options.results} -o report.html)")
+        reporter.line(f"results: {options.results}")
+        reporter.line(f"  as a page:        python -m vitbench.report {options.results} -o report.html")
+        reporter.line(f"  beside others:    python -m vitbench.compare {options.results} OTHER.jsonl")
 
 
-def _failed_besides(verdict: VerdictRecord) -> str:
-    """What decides the verdict beside the MUSTs."""
-    besides = ((tally.failed, level) for level, tally in (("SHOULD", verdict.should), ("MAY", verdict.may)))
-    return "".join(f"; {failed} {level} failed" for failed, level in besides if failed)
+def _exit_code_explained(session: "ConformanceSession", verdict: VerdictRecord) -> str:
+    """Where verdict and exit code look as if they did not agree."""
+    code, known, missing = session.exit_code(verdict), session.options.known_failures, verdict.must.not_offered
+    if verdict.verdict is Verdict.INCOMPLETE and not code:
+        why = "--allow-incomplete" if session.options.allow_incomplete else f"as listed in {known}"
+        return f"exit code 0: {missing} MUSTs are not offered, {why}"
+    if verdict.verdict is Verdict.DOES_NOT_CONFORM and not code:
+        return f"every failure is known ({known}): exit code 0"
+    if known and code and not verdict.must.failed and missing:
+        return f"exit code {code}: {missing} MUSTs are not offered (not_offered = true, or --allow-incomplete, accept that)"
+    return ""
 
 
-def _findings(session: "ConformanceSession") -> Iterator[str]:
-    """Errors and failures first; what is not offered by its reason, since one missing method explains many."""
+def _findings(session: "ConformanceSession", longest: int) -> Iterator[str]:
+    """Errors and failures first; what is not offered by its reason, since one missing method explains many.
+
+    Args:
+        longest: characters of a failure's reason, which stands in full above.
+    """
     records: Sequence[RequirementRecord] = session.records
     for record in records:
         if outdated := session.outdated(record):
             yield _finding("OUTDATED", replace(record, reason=outdated))
     words = {Status.ERROR: "ERROR", Status.FAILED: "FAILED", Status.KNOWN_FAILURE: "KNOWN"}
     for status, word in words.items():
-        yield from (_finding(word, record) for record in records if record.status is status)
+        yield from (_finding(word, record, longest) for record in records if record.status is status)
     reasons: dict[str, list[RequirementRecord]] = {}
     for record in records:
         if record.status is Status.NOT_OFFERED:
@@ -110,8 +127,8 @@ def _notes(records: Sequence[RequirementRecord]) -> Iterator[str]:
         yield f"{'note':<12} {note}: {', '.join(ids)}"
 
 
-def _finding(word: str, record: RequirementRecord) -> str:
-    return f"{word:<12} {record.level:<6} {record.id:<28} {record.reason}"
+def _finding(word: str, record: RequirementRecord, longest: int = sys.maxsize) -> str:
+    return f"{word:<12} {record.level:<6} {record.id:<28} {abridged(record.reason, longest)}"
 
 
 def _cut(line: str, reporter: "pytest.TerminalReporter") -> str:

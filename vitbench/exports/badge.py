@@ -6,7 +6,7 @@ An SVG of its own: no font, no style and no image is loaded.
 from xml.etree import ElementTree as ET
 
 from vitbench.errors import UsageError
-from vitbench.requirement import Level, Verdict
+from vitbench.requirement import Verdict, failed_besides
 from vitbench.scorecard import NO_VERDICT, Scorecard, Standing
 from vitbench.wording import abridged, plain, xml_text
 
@@ -25,7 +25,7 @@ _LONGEST = 80  # characters
 
 # Advance widths of Verdana, in thousandths of the font size. ``textLength`` makes any other font keep to them.
 _WIDTHS = dict(zip("0123456789", [636] * 10, strict=True)) | {
-    " ": 352, "/": 454, ",": 364, ".": 364, ":": 454, "-": 454, "_": 636, "(": 454, ")": 454, "i": 274, "j": 344,
+    " ": 352, "/": 454, ",": 364, ".": 364, ":": 454, ";": 454, "-": 454, "_": 636, "(": 454, ")": 454, "i": 274, "j": 344,
     "l": 274, "f": 352, "t": 394, "r": 427, "s": 521, "c": 521, "z": 525, "k": 592, "v": 592, "x": 592, "y": 592,
     "a": 601, "e": 596, "o": 607, "b": 623, "d": 623, "g": 623, "p": 623, "q": 623, "h": 633, "n": 633, "u": 633,
     "w": 818, "m": 973, "I": 421, "J": 455, "L": 557, "F": 575, "E": 632, "T": 616, "S": 684, "B": 686, "A": 684,
@@ -42,23 +42,23 @@ def render(card: Scorecard) -> str:
         UsageError: a badge is of one implementation, and there are several.
     """
     if len(card.standings) > 1:
-        names = ", ".join(dict.fromkeys(plain(standing.column.implementation) for standing in card.standings))
-        raise UsageError(f"a badge is of one implementation in one run; choose one of {names} with --impl")
+        names = list(dict.fromkeys(plain(standing.column.implementation) for standing in card.standings))
+        choose = f"choose one of {', '.join(names)} with --impl"
+        if len(names) < len(card.standings):
+            labels = ", ".join(plain(standing.column.label) for standing in card.standings)
+            choose = f"name one RUN only, with --impl where it holds several: there are {labels}"
+        raise UsageError(f"a badge is of one implementation in one run; {choose}")
     (standing,) = card.standings
     return _svg(_LABEL, abridged(message(standing), _LONGEST), COLOURS.get(standing.verdict, UNKNOWN), standing)
 
 
 def message(standing: Standing) -> str:
-    """``47/48 MUST``; where no count says it, what keeps the implementation from conforming."""
+    """``47/48 MUST``, ``48/48 MUST; 1 MAY failed``; where no count says it, what keeps it from conforming."""
     if standing.verdict in {NO_VERDICT, Verdict.ADAPTER_BROKEN, Verdict.HARNESS_ERROR}:
         return standing.verdict.lower()
-    must, optional = standing.must, sum(tally.failed for level, tally in standing.tallies if level != Level.MUST)
-    passed = f"{must.passed}/{must.total} MUST"
-    return (
-        f"{passed}, {optional} other{'s' if optional > 1 else ''} failed"
-        if optional and must.passed == must.total
-        else passed
-    )
+    must = standing.must
+    besides = failed_besides(standing.should, standing.may) if must.passed == must.total else ""
+    return f"{must.passed}/{must.total} MUST{besides}"
 
 
 def _svg(label: str, text: str, colour: str, standing: Standing) -> str:

@@ -1,5 +1,7 @@
 """The specification: every requirement of a Vision Transformer, or of a kernel of one, declared once as data."""
 
+from difflib import get_close_matches
+
 from vitbench.errors import HarnessError
 from vitbench.requirement import Level, Requirement, Subject
 from vitbench.specification import (
@@ -70,6 +72,12 @@ def _documented(area: str) -> list[str]:
         if module.DECLARED[0].area == area:
             return (module.__doc__ or area).splitlines()
     raise HarnessError(f"there is no area {area!r}")
+
+
+def did_you_mean(name: str) -> str:
+    """What may have been meant by an id that no requirement has, as the end of a sentence; empty where nothing is near."""
+    near = get_close_matches(name.upper(), REQUIREMENTS, n=3, cutoff=0.6)
+    return f"; did you mean {', '.join(near)}?" if near else ""
 
 
 def requirements(subject: Subject) -> dict[str, Requirement]:
