@@ -8,6 +8,7 @@ from vitbench.matrix import Matrix, columns, matrix, run_labels
 from vitbench.reports.attention import KernelComparison, kernel_comparisons
 from vitbench.reports.charts import LABEL_CHARACTERS, IntervalChart, throughput_charts
 from vitbench.reports.environment import Fact, environment, side_by_side
+from vitbench.reports.memory import MemorySection, memory_section
 from vitbench.reports.runs import RunFacts, run_facts
 from vitbench.reports.throughput import Comparison, comparisons, headline, shared_conditions
 from vitbench.reports.verdicts import NO_VERDICT, NOT_JUDGED, Judgement, judgements
@@ -44,6 +45,7 @@ class Report:
     comparisons: tuple[Comparison, ...]
     attention: tuple[KernelComparison, ...]
     charts: tuple[IntervalChart, ...]
+    memory: MemorySection
     environment: tuple[Fact, ...]
     conventions: tuple[Fact, ...]  # a value for each of those that declare any
     sources: tuple[Source, ...]
@@ -95,6 +97,7 @@ def build(runs: Sequence[Run]) -> Report:
         comparisons=groups,
         attention=kernel_comparisons(runs, names),
         charts=throughput_charts(groups, several_runs=len(runs) > 1),
+        memory=memory_section(runs, names),
         environment=environment(runs),
         conventions=side_by_side([dict(judgement.conventions) for judgement in judged if judgement.conventions]),
         sources=tuple(_source(run) for run in runs),

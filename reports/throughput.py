@@ -75,7 +75,7 @@ class Comparison:
 
 
 def comparisons(runs: Sequence[Run], labels: Sequence[str]) -> tuple[Comparison, ...]:
-    """All measurements, grouped by what must be equal for a comparison."""
+    """All timings, grouped by what must be equal for a comparison."""
     groups: dict[tuple[str, ...], list[Measurement]] = {}
     for run, label in zip(runs, labels, strict=True):
         for record in {record.cell: record for record in run.measurements}.values():  # a resumed cell: its last word

@@ -20,6 +20,7 @@ from vitbench.results import (
     Footer,
     Header,
     MeasurementRecord,
+    Memory,
     Outcome,
     Record,
     RequirementRecord,
@@ -38,6 +39,7 @@ VALIDATOR = Draft202012Validator(SCHEMA)
 KINDS: dict[str, type[Any]] = {
     record.kind: record for record in (Header, RequirementRecord, VerdictRecord, MeasurementRecord, Footer)
 }
+PARTS: dict[str, type[Any]] = {"tally": Tally, "memory": Memory}
 ENUMS: dict[tuple[str, str], type[StrEnum]] = {
     ("requirement", "level"): Level,
     ("requirement", "status"): Status,
@@ -101,9 +103,14 @@ def test_required_is_what_a_record_cannot_be_made_without(kind: str) -> None:
     assert set(definition(kind)["required"]) == needed | {"kind"} | ({"schema_version"} if kind == "header" else set())
 
 
-def test_a_tally_is_described_as_it_is() -> None:
-    names = {field.name for field in fields(Tally)}
-    assert set(SCHEMA["$defs"]["tally"]["properties"]) == set(SCHEMA["$defs"]["tally"]["required"]) == names
+@pytest.mark.parametrize(("name", "part"), PARTS.items())
+def test_a_part_of_a_record_is_described_as_it_is(name: str, part: type[Any]) -> None:
+    names = {field.name for field in fields(part)}
+    assert set(definition(name)["properties"]) == set(definition(name)["required"]) == names
+    hints = get_type_hints(part)
+    for field in fields(part):
+        described = resolved(definition(name)["properties"][field.name])
+        assert ("null" in described["type"]) == (type(None) in get_args(hints[field.name])), field.name
 
 
 @pytest.mark.parametrize(("place", "words"), ENUMS.items(), ids=[".".join(place) for place in ENUMS])

@@ -325,7 +325,7 @@ def test_a_log_has_one_line_for_each_cell_then_the_tables(
     lines = good_run[1].stdout.splitlines()
     assert lines[0].startswith("[1/3] conformance reference: CONFORMS, MUST ")
     assert lines[1].startswith("[2/3] limits torch: float32 ")
-    assert lines[2].startswith("[3/3] throughput reference Ti/16@32,depth=1,width=48 batch 1: ")
+    assert lines[2].startswith("[3/3] throughput inference reference Ti/16@32,depth=1,width=48 batch 1: ")
     assert "Conformance" in lines
     assert "Measurements" in lines
     assert "\x1b" not in good_run[1].stdout

@@ -100,8 +100,10 @@ class Live:
 def title(cell: Cell) -> str:
     """A cell in the words of a person: what is done, to whom, with what."""
     detail = f" {cell.model} batch {cell.batch}" if cell.model else ""
-    how = f" {cell.dtype} {cell.task}, {cell.mode}" if cell.suite == "attention" else ""
-    return f"{cell.suite} {cell.implementation}{detail}{how}"
+    if cell.suite == "attention":
+        return f"{cell.suite} {cell.implementation}{detail} {cell.dtype} {cell.task}, {cell.mode}"
+    task = f" {cell.task}" if cell.task else ""
+    return f"{cell.suite}{task} {cell.implementation}{detail}"
 
 
 def finished_line(event: Finished) -> str:
@@ -119,6 +121,8 @@ def result_text(result: Result) -> str:
         return f"{result.outcome}: {result.reason}"
     if result.ceilings is not None:
         return ceilings_text(result.ceilings)
+    if result.memory is not None:
+        return f"{units.data_size(result.memory.allocated_bytes)} allocated"
     doubt = "" if result.converged else ", not converged"
     if result.kernel:
         wrong = "" if result.precision is None or result.precision.within else ", error beyond its bound"

@@ -19,7 +19,7 @@ from vitbench.limits.roofline import Ceilings, Roofline, Standing, standing
 from vitbench.requirement import Level, Status, Tally, Verdict
 
 SCHEMA_VERSION = 1
-LIMITS = "limits"  # the suite that measures the device itself
+LIMITS, ATTENTION, MEMORY = "limits", "attention", "memory"  # the suite that measures the device itself
 
 _LONE_SURROGATES = "backslashreplace"  # from a foreign message or file name; the escape is JSON's own
 
@@ -126,6 +126,25 @@ class Precision:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Memory:
+    """What the work of a cell takes, in bytes: four peaks after warm-up, what they are made of, and closed forms beside."""
+
+    allocated_bytes: int  # by tensors, images and model included
+    reserved_bytes: int | None  # by torch's caching allocator; null on the CPU, which has none
+    process_bytes: int | None  # CPU: peak resident set size; CUDA: of this process on the device, by NVML
+    process_before_bytes: int | None  # CPU: resident before the model was built
+    device_bytes: int | None  # of the device, by whomever; null on the CPU
+    parameters_bytes: int
+    gradients_bytes: int
+    optimizer_bytes: int
+    activations_bytes: int  # what the forward pass leaves for the backward pass
+    temporaries_bytes: int  # the most that a phase takes beyond what was there before it and what it leaves
+    parameters_expected_bytes: int  # closed form
+    optimizer_expected_bytes: int
+    activations_expected_bytes: int  # with fused attention
+
+
+@dataclass(frozen=True, kw_only=True)
 class MeasurementRecord:
     """One benchmark cell: what was measured, or why nothing was."""
 
@@ -156,6 +175,7 @@ class MeasurementRecord:
     first_forward_s: float | None = None
     warmup_iterations: int | None = None
     memory_layouts: int | None = None  # drawn during sampling; 1: one layout, whose bias every sample carries
+    memory: Memory | None = None  # of the memory suite
     samples_s: Sequence[float] = field(default_factory=tuple)  # in the order taken, none dropped
     duration_s: float = 0.0
     roofline: Roofline | None = None  # how near the limit; null where no closed form says what work was done
@@ -202,6 +222,7 @@ class Run:
     footer: Footer | None  # None: the run was interrupted and the file is incomplete
     limits: Sequence[MeasurementRecord] = ()  # of the suite limits: the device's, of no implementation
     attention: Sequence[MeasurementRecord] = ()  # of kernels, not of implementations
+    memory: Sequence[MeasurementRecord] = ()  # of the suite memory: bytes, no times
     damaged_lines: int = 0  # cut in mid-line by a crash; at most the last one of each writer
 
     @property
@@ -323,14 +344,17 @@ def read(path: Path) -> Run:
             f"{path} has schema version {header.schema_version}, "
             f"this vitbench reads up to {SCHEMA_VERSION}; upgrade vitbench"
         )
+    measured = _of(records, MeasurementRecord)
+    apart = {name: [m for m in measured if m.suite == name] for name in (LIMITS, ATTENTION, MEMORY)}
     return Run(
         path=path,
         header=header,
         requirements=_of(records, RequirementRecord),
         verdicts=_of(records, VerdictRecord),
-        measurements=[m for m in _of(records, MeasurementRecord) if m.suite != LIMITS and not m.kernel],
-        limits=[m for m in _of(records, MeasurementRecord) if m.suite == LIMITS],
-        attention=[m for m in _of(records, MeasurementRecord) if m.kernel],
+        measurements=[m for m in measured if m.suite not in apart],
+        limits=apart[LIMITS],
+        attention=apart[ATTENTION],
+        memory=apart[MEMORY],
         footer=next(iter(_of(records, Footer)), None),
         damaged_lines=damaged,
     )

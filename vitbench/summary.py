@@ -8,15 +8,17 @@ from rich.table import Table
 from rich.text import Text
 
 from vitbench import units
+from vitbench.memory_fit import growths
 from vitbench.progress import ceilings_text, result_text
 from vitbench.requirement import Level, Status, Verdict
-from vitbench.results import MeasurementRecord, Outcome, RequirementRecord, Run, VerdictRecord
+from vitbench.results import MeasurementRecord, Memory, Outcome, RequirementRecord, Run, VerdictRecord
 
 _WIDTH_OF_TABLES = 80  # below this, lines
 _WIDTH_OF_LIMITS = 110  # below this, no columns for them
 _NUMBERS = ("Batch", "images/s", "TFLOP/s")
 _WHOLE = ("Verdict", "Model", "images/s", "Shape", "Time", "TFLOP/s", "Of ceiling")  # columns that are never broken
 _FAILURES_SHOWN = 4
+_POINTS_OF_A_LINE = 2  # which always lie on one
 _STYLES = {Verdict.CONFORMS: "bold green", Verdict.INCOMPLETE: "bold yellow", Verdict.HARNESS_ERROR: "bold magenta"}
 
 
@@ -31,17 +33,23 @@ def show(run: Run, console: Console) -> None:
         _failures(verdicts, run.requirements, console)
         _reasons(verdicts, console)
     if run.measurements:
-        ranked = sorted(run.measurements, key=_rank)
+        timed = sorted(run.measurements, key=_rank)
         _heading("Measurements", console)
         if narrow:
-            _measurement_lines(ranked, console)
+            _measurement_lines(timed, console)
         else:
-            _measurement_table(ranked, run, console)
-        _reasons(ranked, console)
+            _measurement_table(timed, run, console)
+        _reasons(timed, console)
     if run.attention:
         _heading("Attention", console)
         (_attention_lines if narrow else _attention_table)(run.attention, console)
         _reasons(run.attention, console)
+    if run.memory:
+        weighed = sorted(run.memory, key=_rank)
+        _heading("Memory", console)
+        (_measurement_lines if narrow else _memory_table)(weighed, console)
+        _growths(weighed, console)
+        _reasons(weighed, console)
     _limits(run, console)
 
 
@@ -161,6 +169,40 @@ def _error(record: MeasurementRecord) -> Text:
     return Text(f"{units.number(error, 2)} / {units.number(bound, 2)}", style=style)
 
 
+def _memory_table(records: Sequence[MeasurementRecord], console: Console) -> None:
+    """Peaks, and what they are made of; activations beside their closed form."""
+    parts = ("Allocated", "Weights", "Gradients", "Optimizer", "Activations (expected)", "Process")
+    table = _table("Model", "Task", "Batch", "Implementation", *parts)
+    for right in (2, *range(4, 4 + len(parts))):
+        table.columns[right].justify = "right"
+    for record in records:
+        named = (Text(record.model), record.task, str(record.batch), Text(record.implementation))
+        table.add_row(*named, *(_memory_cells(record.memory) if record.memory else [Text(_note(record), style="dim")]))
+    console.print(table)
+
+
+def _memory_cells(memory: Memory) -> list[str]:
+    held = (memory.allocated_bytes, memory.parameters_bytes, memory.gradients_bytes, memory.optimizer_bytes)
+    expected = f" ({units.data_size(memory.activations_expected_bytes)})" if memory.activations_expected_bytes else ""
+    activations = f"{_held(memory.activations_bytes)}{expected}"
+    return [*map(_held, held), activations, units.data_size(memory.process_bytes)]
+
+
+def _held(size_bytes: int) -> str:
+    return units.data_size(size_bytes) if size_bytes else units.MISSING
+
+
+def _growths(records: Sequence[MeasurementRecord], console: Console) -> None:
+    """What tensors take at most, as a line over the batch."""
+    for growth in growths(records):
+        first = growth.records[0]
+        line = f"{units.data_size(growth.fixed_bytes)} + batch × {units.data_size(growth.per_image_bytes)}"
+        off = (
+            f", off by {units.data_size(growth.worst_bytes)} at most" if len(growth.records) > _POINTS_OF_A_LINE else ""
+        )
+        console.print(Text(f"{first.implementation} {first.model} {first.task}: {line}{off}", style="dim"))
+
+
 def _latency(record: MeasurementRecord) -> str:
     if record.latency_s is None:
         return units.MISSING
@@ -190,13 +232,13 @@ def _verdict(record: VerdictRecord) -> Text:
     return Text(record.verdict, style=_STYLES.get(record.verdict, "bold red"))
 
 
-def _rank(record: MeasurementRecord) -> tuple[str, int, float]:
-    """Model and batch together, the fastest first, those without a figure last."""
-    return record.model, record.batch, -(record.throughput_images_per_s or 0.0)
+def _rank(record: MeasurementRecord) -> tuple[str, str, int, float]:
+    """Model, task and batch together, the fastest first, those without a figure last."""
+    return record.model, record.task, record.batch, -(record.throughput_images_per_s or 0.0)
 
 
 def _note(record: MeasurementRecord) -> str:
     if record.outcome != Outcome.MEASURED:
         return str(record.outcome)
     wrong = record.precision is not None and not record.precision.within
-    return ", ".join([*["not attention"] * wrong, *["not converged"] * (not record.converged)])
+    return ", ".join([*["not attention"] * wrong, *["not converged"] * (record.converged is False)])
