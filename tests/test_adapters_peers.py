@@ -1,7 +1,6 @@
-"""The built-in adapters, each against the real package and the reference."""
+"""What is particular to the adapters of the peers; what all adapters have to do: test_adapters.py."""
 
 from dataclasses import replace
-from importlib import metadata
 
 import pytest
 import torch
@@ -18,108 +17,16 @@ from adapter_models import (
     images_for,
     loaded,
 )
-from torch import Tensor, nn
+from adapter_tables import OFFERED, PEERS
+from torch import Tensor
 
 from vitbench.adapter import NotSupported
 from vitbench.reference.parameters import exercised_weights
 from vitbench.reference.positions import resize_position_embedding
-from vitbench.reference.vit import Mode, ViT, vision_transformer
+from vitbench.reference.vit import ViT
 
-DISTRIBUTIONS = {
-    "timm": "timm",
-    "torchvision": "torchvision",
-    "transformers": "transformers",
-    "vit_pytorch": "vit-pytorch",
-}
-PEERS = tuple(DISTRIBUTIONS)
 RESIZING_PEERS = ("timm", "torchvision", "transformers")
-
-REFUSED = {
-    "timm": {
-        "mlp_head": "linear head only; no pre-training MLP head",
-    },
-    "torchvision": {
-        "rectangular_image": "square images only",
-        "rectangular_patches": "square patches only",
-        "rectangular_all": "three channels only",
-        "one_channel": "three channels only",
-        "four_channels": "three channels only",
-        "mean_pool": "class token only; no mean pooling",
-        "hybrid_stem": "no hybrid stem; its convolutional stem is another (arXiv:2106.14881)",
-        "drop_path": "no drop path",
-    },
-    "transformers": {
-        "mean_pool": "class token only; no mean pooling",
-        "mlp_head": "linear head only; its pooler is part of the model without a classifier",
-        "hybrid_stem": "no hybrid stem",
-        "drop_path": "no drop path",
-    },
-    "vit_pytorch": {
-        "one_head": "two heads or more; with one it leaves out the output projection",
-        "mean_pool": "class token only; with mean pooling it has no class token at all",
-        "mlp_head": "linear head only; no pre-training MLP head",
-        "hybrid_stem": "no hybrid stem",
-        "dropout": "one rate for dropout and attention dropout",
-        "attention_dropout": "one rate for dropout and attention dropout",
-        "drop_path": "no drop path",
-    },
-}
-# A hybrid's weights have shapes that follow from its stem: tests/test_adapters_hybrid.py.
-OFFERED = [(peer, name) for peer in PEERS for name in CONFIGS if name not in {*REFUSED[peer], "hybrid_stem"}]
-STOCHASTIC = [(peer, name) for peer, name in OFFERED if "drop" in name]
-
-
-@pytest.mark.parametrize("name", PEERS)
-def test_names_itself_and_the_version_of_its_package(name: str) -> None:
-    peer = adapter(name)
-    assert (peer.name, peer.version) == (name, metadata.version(DISTRIBUTIONS[name]))
-
-
-@pytest.mark.parametrize("batch", [1, 2, 3])
-@pytest.mark.parametrize(("name", "case"), OFFERED)
-def test_computes_the_reference_with_the_same_weights(name: str, case: str, batch: int) -> None:
-    peer, config = adapter(name), CONFIGS[case]
-    model, weights = loaded(peer, config)
-    images = images_for(config, batch)
-    assert close(peer.logits(model, images), vision_transformer(images, weights, config, peer.conventions))
-
-
-@pytest.mark.parametrize(("name", "case"), OFFERED)
-def test_shows_every_stage_as_the_reference_has_it(name: str, case: str) -> None:
-    peer, config = adapter(name), CONFIGS[case]
-    model, weights = loaded(peer, config)
-    images = images_for(config)
-    taps: dict[str, list[Tensor]] = {stage: [] for stage in STAGES}
-    vision_transformer(
-        images, weights, config, peer.conventions, Mode(tap=lambda stage, value: taps[stage].append(value))
-    )
-    for stage in STAGES:
-        shown = getattr(peer, stage)(model, images)
-        shown = shown if isinstance(shown, list) else [shown]
-        # transformers forms attention weights in its eager path alone, and takes their softmax in float32.
-        tolerance = IN_FLOAT32 if (name, stage) == ("transformers", "attention") else EXACT
-        assert len(shown) == len(taps[stage])
-        assert all(close(*pair, tolerance) for pair in zip(shown, taps[stage], strict=True)), stage
-
-
-@pytest.mark.parametrize(("name", "case"), OFFERED)
-def test_exports_bit_for_bit_what_it_loaded(name: str, case: str) -> None:
-    peer = adapter(name)
-    model, weights = loaded(peer, CONFIGS[case])
-    exported = peer.export(model)
-    assert exported.keys() == weights.keys()
-    assert all(torch.equal(exported[key], weights[key]) for key in weights)
-
-
-@pytest.mark.parametrize("name", PEERS)
-def test_loads_into_the_parameters_that_the_model_has(name: str) -> None:
-    peer = adapter(name)
-    model = built(peer, SQUARE)
-    before = {key: (parameter, parameter.clone()) for key, parameter in model.named_parameters()}
-    peer.load(model, exercised_weights(SQUARE, peer.conventions, seed=1))
-    for key, parameter in model.named_parameters():
-        assert parameter is before[key][0]
-        assert not torch.equal(parameter, before[key][1]), f"{key} was not loaded"
+STOCHASTIC = [(peer, name) for peer, name in OFFERED if peer in PEERS and "drop" in name]
 
 
 @pytest.mark.parametrize("name", PEERS)
@@ -129,23 +36,6 @@ def test_exports_copies_that_can_be_changed_freely(name: str) -> None:
     for tensor in peer.export(model).values():
         tensor.zero_()
     assert all(torch.equal(tensor, weights[key]) for key, tensor in peer.export(model).items())
-
-
-@pytest.mark.parametrize("name", PEERS)
-def test_exports_the_gradients_of_the_reference_from_a_model_that_holds_them(name: str) -> None:
-    peer = adapter(name)
-    model, weights = loaded(peer, SQUARE)
-    peer.logits(model, images_for(SQUARE)).square().sum().backward()
-    gradients = built(peer, SQUARE)
-    with torch.no_grad():
-        for target, source in zip(gradients.parameters(), model.parameters(), strict=True):
-            target.copy_(source.grad)
-
-    leaves = {key: weight.clone().requires_grad_() for key, weight in weights.items()}
-    vision_transformer(images_for(SQUARE), leaves, SQUARE, peer.conventions).square().sum().backward()
-    largest = max(leaf.grad.abs().max() for leaf in leaves.values())
-    for key, gradient in peer.export(gradients).items():
-        assert (gradient - leaves[key].grad).abs().max() <= EXACT * largest, key
 
 
 @pytest.mark.parametrize("name", PEERS)
@@ -171,13 +61,6 @@ def test_refuses_a_state_with_a_parameter_too_few_or_too_many(name: str) -> None
         peer.load(model, {**weights, "head.hidden.bias": torch.zeros(SQUARE.width)})
 
 
-@pytest.mark.parametrize(("name", "case", "reason"), [(n, c, r) for n in PEERS for c, r in REFUSED[n].items()])
-def test_says_what_its_package_has_not(name: str, case: str, reason: str) -> None:
-    with pytest.raises(NotSupported) as refusal:
-        adapter(name).build(CONFIGS[case])
-    assert str(refusal.value) == reason
-
-
 @pytest.mark.parametrize(("name", "case"), STOCHASTIC)
 def test_honours_the_rates_that_it_accepts(name: str, case: str) -> None:
     peer, config = adapter(name), CONFIGS[case]
@@ -188,35 +71,6 @@ def test_honours_the_rates_that_it_accepts(name: str, case: str) -> None:
     model.train()
     torch.manual_seed(0)
     assert not torch.equal(peer.logits(model, images), peer.logits(model, images))
-
-
-@pytest.mark.parametrize(
-    ("name", "places"),
-    [
-        ("timm", 1 + 3 * SQUARE.depth),  # positions; attention's output, after the activation, after the MLP
-        ("torchvision", 1 + 3 * SQUARE.depth),  # the same
-        ("transformers", 1 + SQUARE.depth),  # one module for both branches' outputs; none after the activation
-        ("vit_pytorch", 1 + 4 * SQUARE.depth),  # as timm, and the attention weights at the same rate
-    ],
-)
-def test_passes_the_dropout_rate_to_every_place_that_its_package_has(name: str, places: int) -> None:
-    rate = {"dropout": 0.5, "attention_dropout": 0.5 if name == "vit_pytorch" else 0.0}
-    model = adapter(name).build(replace(SQUARE, **rate))
-    assert sum(module.p == rate["dropout"] for module in model.modules() if isinstance(module, nn.Dropout)) == places
-
-
-@pytest.mark.parametrize("name", PEERS)
-def test_is_certain_in_training_without_a_rate(name: str) -> None:
-    model = built(adapter(name), SQUARE).train()
-    images = images_for(SQUARE, batch=8)
-    assert torch.equal(adapter(name).logits(model, images), adapter(name).logits(model, images))
-
-
-@pytest.mark.parametrize("name", PEERS)
-def test_declares_how_its_package_initialises_the_head(name: str) -> None:
-    peer = adapter(name)
-    weight = peer.export(peer.build(SQUARE))["head.weight"]
-    assert (peer.conventions.head_init == "zero") == bool((weight == 0).all())
 
 
 @pytest.mark.parametrize("training", [False, True])
