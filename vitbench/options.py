@@ -120,7 +120,7 @@ examples:
   vitbench run --impl my/adapter.py              your own model behind an adapter (docs/adapters.md)
   vitbench run --gpu 0 --preset standard         on the first CUDA device
   vitbench run --suite throughput --model S/16@224,num_heads=4 --batch 1 --batch 8
-  vitbench run --kernel mypkg:attend --kernel flash    your attention kernel beside torch's
+  vitbench run --kernel flash --kernel naive     attention kernels on a ViT's shapes; your own is package.module:function
   vitbench run --dry-run                         what would run
 
 exit codes:
