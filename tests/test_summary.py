@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from vitbench import progress, summary
+from vitbench.conditions.record import Evidence, Validity
 from vitbench.console import suitable_console
 from vitbench.executor import Finished, Recorded, Started
 from vitbench.limits.roofline import Ceilings, Copy, Product, roofline
@@ -145,3 +146,18 @@ def test_a_wide_console_shows_how_near_the_limit_each_figure_is() -> None:
         "mine: killed by SIGSEGV; last: [/red] oh",
         "measured ceilings of cpu: float32 200 GFLOP/s, copy 10.0 GB/s",
     ]
+
+
+def test_a_figure_that_cannot_be_believed_says_so_and_why() -> None:
+    busy = Evidence(
+        verdict=Validity.INVALID,
+        reasons=["other processes used 25% of the cores' time"],
+        notes=[],
+        window_s=2.0,
+        readings=4,
+    )
+    lines = shown(100, run_of([], [replace(MEASURED, converged=False, evidence=busy)]))
+    assert lines[3].endswith("not converged, INVALID")
+    assert lines[4] == "timm: Ti/16@64 batch 8 INVALID: other processes used 25% of the cores' time"
+    believed = replace(busy, verdict=Validity.VALID, reasons=[])
+    assert "VALID" not in "\n".join(shown(100, run_of([], [replace(MEASURED, evidence=believed)])))

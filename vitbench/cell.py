@@ -11,9 +11,11 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from vitbench.errors import NotSupported, VitbenchError, is_lack_of_memory
+from vitbench.exclusive import exclusively
 from vitbench.plan import Cell
 from vitbench.results import Outcome, append
 from vitbench.suite import Ending, load
@@ -35,7 +37,8 @@ def run(cell: Cell, results: Path) -> int:
     """Run a cell in this process; the exit code is its suite's own, or 0 once an error is recorded."""
     suite, started = load(cell.suite), time.monotonic()
     try:
-        return suite.run(cell, results)
+        with exclusively(cell.device, f"cell {cell.key}") if cell.timed else nullcontext():
+            return suite.run(cell, results)
     except Exception as error:  # noqa: BLE001  # whatever it is, it belongs to this cell alone
         if not isinstance(error, VitbenchError):
             traceback.print_exc()

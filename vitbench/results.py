@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType, UnionType
 from typing import Any, ClassVar, Self, TextIO, TypeVar, get_args, get_origin
 
+from vitbench.conditions.record import Evidence
 from vitbench.errors import OutputUnwritable, ResultsUnreadable
 from vitbench.limits.roofline import Ceilings, Roofline, Standing, standing
 from vitbench.requirement import Level, Status, Tally, Verdict
@@ -179,6 +180,7 @@ class MeasurementRecord:
     samples_s: Sequence[float] = field(default_factory=tuple)  # in the order taken, none dropped
     duration_s: float = 0.0
     roofline: Roofline | None = None  # how near the limit; null where no closed form says what work was done
+    evidence: Evidence | None = None  # under which conditions it was timed; null where nothing was
     ceilings: Ceilings | None = None  # of the suite limits: what the others are set against
     # of attention kernels only
     kernel: str = ""  # as --kernel takes it

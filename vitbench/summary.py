@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vitbench import units
+from vitbench.conditions.record import Validity
 from vitbench.memory_fit import growths
 from vitbench.progress import ceilings_text, result_text
 from vitbench.requirement import Level, Status, Verdict
@@ -212,9 +213,16 @@ def _latency(record: MeasurementRecord) -> str:
 
 def _reasons(records: Sequence[VerdictRecord] | Sequence[MeasurementRecord], console: Console) -> None:
     """Why there is no better result; below the tables, since such texts are long."""
-    reasons = [f"{record.implementation}: {record.reason}" for record in records if record.reason]
+    reasons = [f"{record.implementation}: {reason}" for record in records for reason in _told(record)]
     for line in dict.fromkeys(reasons):
         console.print(Text(line, style="dim"))
+
+
+def _told(record: VerdictRecord | MeasurementRecord) -> list[str]:
+    """The reason for no result, or those for not believing it."""
+    if isinstance(record, VerdictRecord) or record.evidence is None or record.evidence.verdict != Validity.INVALID:
+        return [record.reason] if record.reason else []
+    return [f"{record.model} batch {record.batch} INVALID: {'; '.join(record.evidence.reasons)}"]
 
 
 def _table(*headers: str) -> Table:
@@ -241,4 +249,6 @@ def _note(record: MeasurementRecord) -> str:
     if record.outcome != Outcome.MEASURED:
         return str(record.outcome)
     wrong = record.precision is not None and not record.precision.within
-    return ", ".join([*["not attention"] * wrong, *["not converged"] * (record.converged is False)])
+    invalid = record.evidence is not None and record.evidence.verdict == Validity.INVALID
+    doubts = [*["not attention"] * wrong, *["not converged"] * (record.converged is False), *["INVALID"] * invalid]
+    return ", ".join(doubts)

@@ -38,6 +38,8 @@ class Timing:
     warmup_iterations: int
     rounds: int  # groups of samples taken back to back; with ``renew``, each under conditions drawn anew
     wall_clock_ratio: float | None  # wall clock of the rounds over the sum of their samples; None for a wall clock
+    started_s: float = 0.0  # of the first sample, by the clock's now_s; warm-up lies before it
+    ended_s: float = 0.0
 
 
 class Clock(Protocol):
@@ -166,6 +168,8 @@ def sample(launch: Launch, clock: Clock, effort: Effort, renew: Callable[[], Non
         converged=converged,
         warmup_iterations=len(warmup),
         rounds=rounds,
+        started_s=started,
+        ended_s=now,
         wall_clock_ratio=in_rounds_s / sum(samples) if clock.own_time and sum(samples) > 0 else None,
     )
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from vitbench.adapter import Model, NotSupported
 from vitbench.arrays import as_tensor
 from vitbench.candidate import Candidate
+from vitbench.conditions.watch import watching
 from vitbench.environment import device_name
 from vitbench.errors import AdapterBroken
 from vitbench.inputs import ImagePool
@@ -62,7 +63,8 @@ def measure(cell: Cell) -> MeasurementRecord:
     with torch.inference_mode():
         answer, first_forward_s = _timed(launch, clock)
         _require_shape(answer, (cell.batch, config.num_classes), candidate.name)
-        timing = sample(launch, clock, EFFORT[cell.preset], renew)
+        with watching(cell.device) as watch:
+            timing = sample(launch, clock, EFFORT[cell.preset], renew)
 
     name = device_name(cell.device)
     work = forward(config, cell.batch, dtype.itemsize, candidate.conventions)
@@ -75,6 +77,7 @@ def measure(cell: Cell) -> MeasurementRecord:
         roofline=roofline(arithmetic=cell.dtype, work=work, seconds=timing.median_s, peak=peak_of(name)),
         parameters=sum(p.numel() for p in model.parameters()) if isinstance(model, nn.Module) else None,
         multiply_accumulates=multiply_accumulates(config),
+        evidence=watch.evidence(timing, cell.batch),
         build_s=build_s,
         first_forward_s=first_forward_s,
         memory_layouts=timing.rounds if renew else 1,

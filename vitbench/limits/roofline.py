@@ -7,12 +7,30 @@ called bound by compute may in truth wait for memory that a better program would
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, Protocol
 
 from vitbench.limits.peaks import Peak
-from vitbench.reference.cost import Work
 
 Roof = Literal["compute", "memory"]
+
+
+class Work(Protocol):
+    """What ``vitbench.reference.cost`` counts; named here, so that whoever reads results needs no torch."""
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations of the matrix products."""
+        ...
+
+    @property
+    def least_bytes(self) -> int:
+        """Bytes that must move at least."""
+        ...
+
+    @property
+    def intensity(self) -> float:
+        """FLOPs a byte, at most."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
