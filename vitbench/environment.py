@@ -1,5 +1,6 @@
 """What a run ran on: versions, processor, device, commit. No names of hosts or users, and no absolute paths."""
 
+import inspect
 import os
 import platform
 import re
@@ -34,10 +35,45 @@ def describe(device: str, threads: int) -> dict[str, Any]:
         "device": device,
         "device_name": device_name(device),
         "gpu": None if device == "cpu" else _gpu(device),
+        "flags": torch_flags(),
         "packages": package_versions(),
         "git_commit": _git("rev-parse", "HEAD"),
         "git_clean": None if (changes := _git("status", "--porcelain", "-uno")) is None else not changes,
     }
+
+
+def torch_flags() -> dict[str, Any]:
+    """torch's settings that decide by which arithmetic and which kernels a model is computed; suites may set their own."""
+    import torch  # noqa: PLC0415
+
+    cuda, cudnn = torch.backends.cuda, torch.backends.cudnn
+    return {
+        "matmul_fp32_precision": cuda.matmul.fp32_precision,
+        "conv_fp32_precision": getattr(getattr(cudnn, "conv", None), "fp32_precision", None),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "cudnn_benchmark": cudnn.benchmark,
+        "cudnn_deterministic": cudnn.deterministic,
+        "default_dtype": str(torch.get_default_dtype()).removeprefix("torch."),
+        "interop_threads": torch.get_num_interop_threads(),
+        "flash_attention": cuda.flash_sdp_enabled(),
+        "memory_efficient_attention": cuda.mem_efficient_sdp_enabled(),
+        "cudnn_attention": cuda.cudnn_sdp_enabled(),
+    }
+
+
+def repository_of(thing: object) -> dict[str, Any] | None:
+    """Commit of the git repository that tracks the file in which a thing's class is; None where none does.
+
+    What is installed lies in no repository, or, in an environment inside of one, is not tracked by it.
+    """
+    with suppress(OSError, TypeError):
+        file = Path(inspect.getfile(thing if inspect.isclass(thing) or inspect.ismodule(thing) else type(thing)))
+        where = ("-C", str(file.parent))
+        if _git(*where, "ls-files", "--error-unmatch", "--", file.name) is not None:
+            changes = _git(*where, "status", "--porcelain", "-uno")
+            commit = _git(*where, "rev-parse", "HEAD")
+            return {"git_commit": commit, "git_clean": None if changes is None else not changes}
+    return None
 
 
 def device_name(device: str) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 from vitbench import errors
 from vitbench.devices import require_device
-from vitbench.environment import describe
+from vitbench.environment import describe, repository_of
 from vitbench.errors import AdapterBroken, HarnessError, UsageError, VitbenchError
 from vitbench.kernel_registry import attention_kernel
 from vitbench.options import Options
@@ -69,7 +69,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _look(*, named: Sequence[str], kernels: Sequence[str] = (), device: str, threads: int) -> Preflight:
-    names = {impl: str(getattr(resolve(impl), "name", impl)) for impl in named}
+    adapters = {impl: resolve(impl) for impl in named}
+    names = {impl: str(getattr(adapter, "name", impl)) for impl, adapter in adapters.items()}
     for name in names.values():
         same = [impl for impl in named if names[impl] == name]
         if len(same) > 1:
@@ -79,7 +80,8 @@ def _look(*, named: Sequence[str], kernels: Sequence[str] = (), device: str, thr
     for kernel in kernels:
         attention_kernel(kernel)
     require_device(device)
-    return Preflight(environment=describe(device, threads), names=names)
+    candidates = {names[impl]: found for impl, adapter in adapters.items() if (found := repository_of(adapter))}
+    return Preflight(environment={**describe(device, threads), "candidates": candidates}, names=names)
 
 
 def _died(child: Child, exit_code: int | None, named: Sequence[str]) -> VitbenchError:
