@@ -18,7 +18,7 @@ from vitbench.conditions.nvml import Gpu, GpuReading, gpu_evidence
 from vitbench.conditions.record import Evidence, Span, Validity, span
 from vitbench.conditions.sampler import Sampler
 from vitbench.conditions.watch import watching
-from vitbench.timer import CpuClock, Effort, Timing, sample
+from vitbench.timer import CpuClock, Effort, Timing, sample, span_of_time
 
 TIMING = Timing(
     samples_s=[0.01] * 350,
@@ -134,6 +134,12 @@ def test_energy_is_the_counters_over_seconds_and_an_images_share_of_it(monkeypat
     evidence = seen(monkeypatch)
     assert evidence.energy_j == pytest.approx(35 * 61.5)
     assert evidence.joules_per_image == pytest.approx(615 / (8 * 350 / 3.55))
+
+
+def test_work_of_several_kinds_may_change_the_clock_and_has_no_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    evidence = seen(monkeypatch, frames(sm_clock_mhz=1500), timing=span_of_time(0.45, 4.0))
+    assert (evidence.verdict, evidence.joules_per_image) == (Validity.VALID, None)
+    assert evidence.energy_j == pytest.approx(35 * 61.5)
 
 
 def test_energy_of_less_than_two_seconds_is_null(monkeypatch: pytest.MonkeyPatch) -> None:

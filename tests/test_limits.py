@@ -194,6 +194,7 @@ def test_the_suites_cell_writes_one_record(tmp_path: Path, monkeypatch: pytest.M
     (line,) = (tmp_path / "cell.jsonl").read_text().splitlines()
     written = from_line(line)
     assert isinstance(written, MeasurementRecord)
+    assert written.evidence is not None
     assert (written.cell, written.ceilings, written.version) == (LIMITS.key, CEILINGS, str(torch.__version__))
 
 

@@ -125,6 +125,9 @@ def _limits(run: Run, console: Console) -> None:
     for record in run.limits:
         figures = record.reason if record.ceilings is None else ceilings_text(record.ceilings)
         console.print(Text(f"measured ceilings of {record.device}: {figures}", style="dim"))
+        if record.evidence is not None and record.evidence.verdict == Validity.INVALID:
+            doubt = f"these ceilings are INVALID, and shares of them too high: {'; '.join(record.evidence.reasons)}"
+            console.print(Text(doubt, style="dim"))
 
 
 def _measurement_lines(records: Sequence[MeasurementRecord], console: Console) -> None:

@@ -42,6 +42,21 @@ class Timing:
     ended_s: float = 0.0
 
 
+def span_of_time(started_s: float, ended_s: float) -> Timing:
+    """Work of several kinds between two moments of a clock, as a timing without samples: for what watches it."""
+    return Timing(
+        samples_s=(),
+        median_s=0.0,
+        interval=None,
+        converged=True,
+        warmup_iterations=0,
+        rounds=0,
+        wall_clock_ratio=None,
+        started_s=started_s,
+        ended_s=ended_s,
+    )
+
+
 class Clock(Protocol):
     """Something that takes time: of the host, or of a device that works while the host goes on."""
 

@@ -35,18 +35,25 @@ def run(cell: Cell, results: Path) -> int:
     """Measure the device."""
     import torch  # noqa: PLC0415  # needed only now
 
+    from vitbench.conditions.sampler import now_s  # noqa: PLC0415
+    from vitbench.conditions.watch import watching  # noqa: PLC0415
     from vitbench.environment import device_name  # noqa: PLC0415
     from vitbench.limits.ceilings import measure_ceilings  # noqa: PLC0415
+    from vitbench.timer import span_of_time  # noqa: PLC0415
 
     started = time.monotonic()
     torch.set_num_threads(cell.threads)
-    ceilings = measure_ceilings(cell.device)
+    with watching(cell.device) as watch:
+        begun_s = now_s()
+        ceilings = measure_ceilings(cell.device)
+        watched = span_of_time(begun_s, now_s())
     found = record(
         cell,
         Outcome.MEASURED,
         version=str(torch.__version__),
         device_name=device_name(cell.device),
         ceilings=ceilings,
+        evidence=watch.evidence(watched, images=0),
         duration_s=time.monotonic() - started,
     )
     append(results, found)

@@ -122,7 +122,7 @@ def gpu_evidence(
     reasons = [
         *(f"throttled while sampling: {name}" for name in sorted(seen & THROTTLED)),
         *([f"{foreign} other processes computed on the device"] if foreign else []),
-        *_drift([r.sm_clock_hz for r in inside]),
+        *(_drift([r.sm_clock_hz for r in inside]) if timing.samples_s else []),  # else of work of several kinds
         *_host_bound(timing),
     ]
     capped = [r for r in inside if "power cap" in (r.clock_reasons or ())]
@@ -185,4 +185,5 @@ def _energy(readings: Sequence[GpuReading], timing: Timing, images: int) -> tupl
     images_per_s = (
         images * len(timing.samples_s) / (timing.ended_s - timing.started_s)
     )  # idle time between rounds included
-    return end_j - start_j, (end_j - start_j) / (end_s - start_s) / images_per_s
+    watts = (end_j - start_j) / (end_s - start_s)
+    return end_j - start_j, watts / images_per_s if images_per_s else None
