@@ -1,11 +1,23 @@
 """What every test may need."""
 
+import os
+import tempfile
 from collections.abc import Iterator
 
 import pytest
 import torch  # before any pytest run within this process, which would otherwise drop and import it again
 
 pytest_plugins = ["pytester"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def locks_of_their_own() -> Iterator[None]:
+    """Runs that the tests start do not wait for those of other tests and other people to let the processor go."""
+    before = os.environ.get("TMPDIR")
+    with tempfile.TemporaryDirectory(prefix="vitbench-tests-") as folder:  # the kept name of the folder is asked before
+        os.environ["TMPDIR"] = folder
+        yield
+    os.environ.pop("TMPDIR", None) if before is None else os.environ.update(TMPDIR=before)
 
 
 @pytest.fixture
