@@ -1,8 +1,9 @@
 """Gradients of a candidate and of the reference, under the canonical parameters' names."""
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from hypothesis.errors import UnsatisfiedAssumption
@@ -32,10 +33,13 @@ def random_loss(trial: Trial) -> Loss:
     return lambda logits: (logits * weights.to(logits)).sum()
 
 
-def backward(trial: Trial, loss: Loss, *, of_images: bool = False) -> Tensor:
+def backward(
+    trial: Trial, loss: Loss, *, of_images: bool = False, forward_under: AbstractContextManager[Any] | None = None
+) -> Tensor:
     """A forward and a backward pass; the parameters' gradients stay in the module, those of the images are returned.
 
     Images are data in training, which carry no gradient: one is taken only where it is asked for, and is zero elsewhere.
+    ``forward_under`` is a context for the forward pass alone, as autocast is used.
 
     Raises:
         NotSupported: the model is no torch module.
@@ -43,7 +47,8 @@ def backward(trial: Trial, loss: Loss, *, of_images: bool = False) -> Tensor:
     """
     trial.module.zero_grad(set_to_none=True)
     images = trial.images.clone().requires_grad_(of_images)
-    logits = trial.candidate.call("logits", trial.model, images, grad=True)
+    with forward_under or nullcontext():
+        logits = trial.candidate.call("logits", trial.model, images, grad=True)
     if not isinstance(logits, Tensor) or not logits.requires_grad:
         raise RequirementFailed(
             "logits() returned no tensor with a gradient, though gradients are on and parameters ask for them; is the "
@@ -61,12 +66,12 @@ def gradients(trial: Trial, loss: Loss, *, of_images: bool = False) -> Gradients
     return Gradients(parameters, received)
 
 
-def own_gradients(trial: Trial) -> dict[str, Tensor | None]:
+def own_gradients(trial: Trial, forward_under: AbstractContextManager[Any] | None = None) -> dict[str, Tensor | None]:
     """The gradient of a random loss for each trainable parameter, under the module's own names; None: it gets none.
 
     In the mode, training or evaluation, that the module is in.
     """
-    backward(trial, random_loss(trial))
+    backward(trial, random_loss(trial), forward_under=forward_under)
     return {name: parameter.grad for name, parameter in trial.module.named_parameters() if parameter.requires_grad}
 
 

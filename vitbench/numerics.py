@@ -11,9 +11,10 @@ from hypothesis.errors import UnsatisfiedAssumption
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812  # its usual name
 
-from vitbench.assertions import FLOAT32_INSIDE_RELATIVE, assert_numerics, numerics_can_tell
+from vitbench.assertions import FLOAT32_INSIDE_RELATIVE, NUMERICS_GRADIENT_FACTOR, assert_numerics, numerics_can_tell
 from vitbench.candidate import CandidateRaised
 from vitbench.errors import NotSupported, RequirementFailed
+from vitbench.gradients import own_gradients, random_loss
 from vitbench.reference import vit
 from vitbench.reference.config import Conventions, ViTConfig
 from vitbench.reference.parameters import Weights, within
@@ -173,6 +174,59 @@ def assert_as_exact_as(trial: Trial, what: str, actual: Tensor | None = None, dt
                 "is about"
             ) from error
         raise
+
+
+def assert_gradients_as_exact_as(trial: Trial, what: str, autocast_to: torch.dtype | None = None) -> None:
+    """Tier N: the trial's own gradients are as near those of its float64 model as its dtype, or autocast, allows.
+
+    How near that is, relative to the largest, the reference tells, whose parameters may be cut up in another way.
+
+    Raises:
+        RequirementFailed: they are not, or the backward pass breaks.
+        UnsatisfiedAssumption: as ``assert_as_exact_as``.
+    """
+    device, dtype = trial.candidate.device, autocast_to or trial.dtype
+    with full_float32(device):
+        found = _flat(own_gradients(trial, torch.autocast(device.type, autocast_to) if autocast_to else None))
+        exact = trial.candidate.trial(trial.case, trial.weights, exactly=True)
+        exact.images = trial.images.double()
+        right, reference = _flat(own_gradients(exact)), _reference_gradient(exact, {}, torch.float64)
+        orders = [_reference_gradient(trial, functions, dtype) for functions in ORDERS.values()]
+        if autocast_to:
+            with torch.autocast(device.type, autocast_to):
+                orders.append(_reference_gradient(trial, ORDERS["fused"], trial.dtype))
+    worst = max((order - reference).abs().max().item() for order in orders) / reference.abs().max().item()
+    if not worst < _TELLING:
+        raise UnsatisfiedAssumption
+    as_far_off = (right + worst * right.abs().max()).to(dtype)
+    assert_numerics(found, right, [as_far_off], what, factor=NUMERICS_GRADIENT_FACTOR)
+
+
+_TELLING = 0.1
+"""Of the largest gradient: three times as much would still be seen."""
+
+
+def _flat(gradients: Mapping[str, Tensor | None]) -> Tensor:
+    return torch.cat(
+        [gradient.detach().cpu().double().flatten() for gradient in gradients.values() if gradient is not None]
+    )
+
+
+def _reference_gradient(trial: Trial, functions: Mapping[str, Any], dtype: torch.dtype) -> Tensor:
+    """All gradients of a random loss of the reference's, computed in a dtype by an order of evaluation. (numbers,)."""
+    device = trial.candidate.device
+    weights = {n: weight.to(device, dtype).requires_grad_() for n, weight in trial.weights.items()}
+    with torch.enable_grad(), ExitStack() as replaced:
+        for name, function in functions.items():
+            replaced.enter_context(mock.patch.object(vit, name, function))
+        logits = vit.vision_transformer(trial.images.to(device, dtype), weights, trial.config, trial.conventions)
+        found = torch.autograd.grad(random_loss(trial)(logits), list(weights.values()), allow_unused=True)
+    return torch.cat(
+        [
+            (torch.zeros_like(w) if g is None else g).cpu().double().flatten()
+            for w, g in zip(weights.values(), found, strict=True)
+        ]
+    )
 
 
 def _error_in_float64(trial: Trial) -> float:

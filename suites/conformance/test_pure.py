@@ -8,7 +8,8 @@ from vitbench.assertions import assert_consistent, assert_equal, assert_same_bit
 from vitbench.candidate import Candidate, SideEffect
 from vitbench.cases import Case, vit_cases
 from vitbench.check import FEW, given, requirement
-from vitbench.errors import NotSupported
+from vitbench.errors import NotSupported, RequirementFailed
+from vitbench.gradients import backward, random_loss
 from vitbench.isolation import HostRandomStates
 from vitbench.probes import position_table
 from vitbench.trial import Trial
@@ -35,7 +36,9 @@ def test_images_of_a_batch_do_not_see_each_other(impl: Candidate, case: Case) ->
 @requirement("VIT-PURE-INPUT")
 @given(case=vit_cases(), examples=FEW)
 def test_a_forward_pass_leaves_its_images_alone(impl: Candidate, case: Case) -> None:
-    changed = [effect.hook for effect in _effects(impl, impl.trial(case)) if effect.changed == "its input"]
+    trial = impl.trial(case)
+    effects = [*_effects(impl, trial), *_effects_of_training(impl, trial)]
+    changed = [effect.hook for effect in effects if effect.changed == "its input"]
     assert_equal(changed, [], "methods that changed the images they were given")
 
 
@@ -61,6 +64,12 @@ def test_global_settings_stay_as_they_were(impl: Candidate, case: Case) -> None:
     with HostRandomStates() as host:
         ran = [f"{e.hook}() changed {e.changed}" for e in _effects(impl, trial) if e.changed != "its input"]
     ran += [f"a forward pass changed {state}" for state in host.changes]
+    allowed = {"its input", RANDOM_STATE}  # numbers are drawn in training
+    ran += [
+        f"{e.hook}() changed {e.changed} in training"
+        for e in _effects_of_training(impl, trial)
+        if e.changed not in allowed
+    ]
     assert_equal(sorted({*built, *ran}), [], "changes of global state")
 
 
@@ -73,6 +82,18 @@ def test_the_memory_layout_of_the_images_does_not_matter(impl: Candidate, case: 
     assert_consistent(trial.logits(transposed), expected, "logits of images that are not contiguous")
     channels_last = trial.images.contiguous(memory_format=torch.channels_last)
     assert_consistent(trial.logits(channels_last), expected, "logits of images in channels-last layout")
+
+
+def _effects_of_training(impl: Candidate, trial: Trial) -> list[SideEffect]:
+    """What a step of training changes besides gradients: a forward and a backward pass, with dropout."""
+    impl.side_effects.clear()
+    dropping = impl.trial(impl.with_every_rate(trial.case), exactly=True)
+    seed = torch.initial_seed()
+    with suppress(NotSupported, RequirementFailed):  # a model that does not train
+        dropping.module.train()
+        backward(dropping, random_loss(dropping))
+    seeded = [] if torch.initial_seed() == seed else [SideEffect("logits", "the global seed")]
+    return [*impl.side_effects, *seeded]
 
 
 def _effects(impl: Candidate, trial: Trial) -> list[SideEffect]:

@@ -130,6 +130,61 @@ def _cast_written_back(x: Tensor, weights: Weights) -> Tensor:
     return _linear(x, weights)
 
 
+class _CoarseOnTheWayBack(torch.autograd.Function):
+    """A product in its dtype, whose gradients are products in another."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, dtype: torch.dtype) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.dtype = dtype
+        return x @ weight.T
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
+        x, weight = (kept.to(ctx.dtype) for kept in ctx.saved_tensors)
+        received = gradients[0].to(ctx.dtype)
+        of_weight = received.flatten(0, -2).T @ x.flatten(0, -2)
+        return (received @ weight).to(gradients[0].dtype), of_weight.to(gradients[0].dtype), None
+
+
+class _SavedUncast(torch.autograd.Function):
+    """A product that autocast casts, and whose backward pass multiplies what was cast by what was not."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return x @ weight.T
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
+        x, weight = ctx.saved_tensors
+        return gradients[0] @ weight, gradients[0].flatten(0, -2).T @ x.flatten(0, -2)
+
+
+def _linear_by(product: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Weights], Tensor]:
+    def linear(x: Tensor, weights: Weights) -> Tensor:
+        y = product(x, weights["weight"])
+        return y + weights["bias"] if "bias" in weights else y
+
+    return linear
+
+
+def _unscaled(query: Tensor, key: Tensor) -> Tensor:
+    return torch.softmax(query @ key.transpose(-2, -1), dim=-1)
+
+
+def _unscaled_if(condition: Callable[[Tensor], bool]) -> Callable[[Tensor, Tensor], Tensor]:
+    return lambda query, key: (_unscaled if condition(query) else _attention_weights)(query, key)
+
+
+def _under_float16_autocast(x: Tensor) -> bool:
+    kind = x.device.type
+    return torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind) == torch.float16
+
+
+_MANY_TOKENS = 64
+
+
 DEVIATIONS = (
     Deviation(
         id="float32-products-in-bfloat16",
@@ -241,5 +296,43 @@ DEVIATIONS = (
         summary="LayerNorm's variance as the mean square less the squared mean, which can be negative",
         replaces={"vit.layer_norm": _variance_of_moments},
         breaks="VIT-NUM-FLAT",
+    ),
+    Deviation(
+        id="float32-gradients-in-bfloat16",
+        summary="the gradients of a float32 model computed in bfloat16",
+        replaces={
+            "vit.linear": _only_in(
+                torch.float32, _linear_by(lambda x, w: _CoarseOnTheWayBack.apply(x, w, torch.bfloat16)), _linear
+            )
+        },
+        breaks="VIT-NUM-FLOAT32",
+    ),
+    Deviation(
+        id="float16-unscaled-with-many-tokens",
+        summary="attention not scaled in float16 where there are more than 64 tokens",
+        replaces={
+            "vit.attention_weights": _unscaled_if(lambda q: q.dtype == torch.float16 and q.shape[-2] > _MANY_TOKENS)
+        },
+        breaks="VIT-NUM-FLOAT16",
+    ),
+    Deviation(
+        id="bfloat16-unscaled-with-many-tokens",
+        summary="attention not scaled in bfloat16 where there are more than 64 tokens",
+        replaces={
+            "vit.attention_weights": _unscaled_if(lambda q: q.dtype == torch.bfloat16 and q.shape[-2] > _MANY_TOKENS)
+        },
+        breaks="VIT-NUM-BFLOAT16",
+    ),
+    Deviation(
+        id="autocast-to-float16-unscaled",
+        summary="attention not scaled under autocast to float16",
+        replaces={"vit.attention_weights": _unscaled_if(_under_float16_autocast)},
+        breaks="VIT-NUM-AUTOCAST",
+    ),
+    Deviation(
+        id="autocast-breaks-the-way-back",
+        summary="a backward pass that multiplies what autocast cast by what it did not",
+        replaces={"vit.linear": _linear_by(_SavedUncast.apply)},
+        breaks="VIT-NUM-AUTOCAST",
     ),
 )

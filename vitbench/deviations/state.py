@@ -170,6 +170,32 @@ DEVIATIONS = (
         breaks="VIT-PURE-WEIGHTS",
     ),
     Deviation(
+        id="input-scaled-in-training",
+        summary="images scaled in place in training",
+        replaces={
+            "vit.ViT.forward": _forward_after(lambda model, images: images.data.mul_(0.5) if model.training else None)
+        },
+        breaks="VIT-PURE-INPUT",
+    ),
+    Deviation(
+        id="seed-set-in-training",
+        summary="the global seed set by each step of training",
+        replaces={
+            "vit.ViT.forward": _forward_after(lambda model, _images: torch.manual_seed(1) if model.training else None)
+        },
+        breaks="VIT-PURE-GLOBAL",
+    ),
+    Deviation(
+        id="precision-set-in-training",
+        summary="torch's float32 precision set by training",
+        replaces={
+            "vit.ViT.forward": _forward_after(
+                lambda model, _images: torch.set_float32_matmul_precision("medium") if model.training else None
+            )
+        },
+        breaks="VIT-PURE-GLOBAL",
+    ),
+    Deviation(
         id="default-dtype-set",
         summary="torch's default dtype set to float64",
         replaces={"vit.ViT.forward": _forward_after(lambda *_: torch.set_default_dtype(torch.float64))},

@@ -8,7 +8,7 @@ DECLARED = (
     Requirement(
         id="VIT-NUM-FLOAT32",
         level=Level.MUST,
-        statement="A float32 model must be as exact as float32 allows.",
+        statement="A float32 model must be as exact as float32 allows, in its logits and its gradients.",
         rationale="A product in half precision, or an approximated GELU, hides in training and shows in transfer.",
         source=_SOURCE,
         tier=Tier.NUMERICS,
@@ -32,8 +32,8 @@ DECLARED = (
     Requirement(
         id="VIT-NUM-AUTOCAST",
         level=Level.SHOULD,
-        statement="Under torch.autocast to bfloat16 a float32 model should be as exact as a bfloat16 model, and be itself "
-        "again afterwards.",
+        statement="Under torch.autocast to bfloat16 or float16 a float32 model should be as exact as a model in that dtype, in "
+        "its logits and its gradients, and be itself again afterwards.",
         rationale="Mixed precision is how models are trained; casts by hand inside a model undo it or are left behind.",
         source="torch.autocast; " + _SOURCE,
         tier=Tier.NUMERICS,

@@ -21,7 +21,7 @@ DECLARED = (
     Requirement(
         id="VIT-PURE-INPUT",
         level=Level.MUST,
-        statement="A forward pass must not change the images it is given.",
+        statement="A forward pass must not change the images it is given, in training neither.",
         rationale="In-place preprocessing corrupts the caller's data, and shows only at the second use.",
         source="Eq. 1 to 4",
         tier=Tier.EXACT,
@@ -38,8 +38,8 @@ DECLARED = (
     Requirement(
         id="VIT-PURE-GLOBAL",
         level=Level.MUST,
-        statement="Building and running a model must not change torch's global settings, and running no random state: torch's, "
-        "Python's or numpy's.",
+        statement="Building and running a model must not change torch's global settings, and running no random state (torch's, "
+        "Python's or numpy's) but by drawing from it in training.",
         rationale="A library that sets the default dtype or grad mode, or draws from a generator that its caller has seeded, "
         "changes its caller's results.",
         source="Good practice",
