@@ -19,7 +19,7 @@ class _Watch(TorchDispatchMode):
     """Notes the names of the operations that run, and of those that record gradients while gradients flow back."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.names: set[str] = set()
         self.on_the_way_back = False
         self.computed_again = False

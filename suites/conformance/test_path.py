@@ -33,7 +33,7 @@ SEVERAL = (2, 3)  # tracers take a batch of one for a batch that is always one
 
 
 @requirement("VIT-PATH-GRAD")
-@given(case=vit_cases())
+@given(case=vit_cases(), examples={"quick": 7})
 def test_recording_gradients_changes_nothing(impl: Candidate, case: Case) -> None:
     trial = impl.trial(case)
     before = trial.logits()

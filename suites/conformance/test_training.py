@@ -43,6 +43,7 @@ LEARNED = 0.1  # of the cross-entropy of guessing
 @given(
     case=st.one_of(vit_cases(), vit_cases(pool="mean"), vit_cases(head="mlp")),
     dropping=WITH_DROPOUT,
+    examples={"quick": 9},
     beyond=({"case": MANY_TOKENS, "dropping": False}, {"case": MANY_BLOCKS, "dropping": False}),
 )
 def test_the_gradients_are_those_of_the_papers_model(impl: Candidate, case: Case, dropping: bool) -> None:
@@ -137,7 +138,7 @@ def test_a_few_images_are_learned_by_heart(impl: Candidate, seed: int) -> None:
 
 
 @requirement("VIT-TRAIN-SAME")
-@given(case=vit_cases())
+@given(examples=FEW, case=vit_cases())
 def test_without_dropout_training_computes_the_same(impl: Candidate, case: Case) -> None:
     trial = impl.trial(case)
     expected = trial.logits()

@@ -127,7 +127,7 @@ def _pooled_first(z: Tensor, weights: Weights, config: ViTConfig, conventions: C
 
 def _checkpointed(z: Tensor, *rest: Any) -> Tensor:
     """What else is rewritten now is so again when the block is computed again, on the way back."""
-    written = {name: function for name, function in vars(vit).items() if isinstance(function, FunctionType)}
+    written: dict[str, Any] = {name: f for name, f in vars(vit).items() if isinstance(f, FunctionType)}
 
     def block(*arguments: Any) -> Tensor:
         with mock.patch.multiple(vit, **written):
