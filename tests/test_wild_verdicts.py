@@ -33,6 +33,7 @@ EXPECTED: dict[str, tuple[set[str], set[str]]] = {
             "VIT-POS-GRADIENT",
             "VIT-STATE-DEEPCOPY",
             "VIT-TRAIN-DROPOUT-ATTENTION",
+            "VIT-TRAIN-DROPOUT-BRANCHES",
             "VIT-TRAIN-DROPOUT-HIDDEN",
             "VIT-TRAIN-DROPOUT-TOKENS",
         },

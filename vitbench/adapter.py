@@ -81,7 +81,7 @@ class Adapter:
         raise NotSupported(f"{self.name} does not show its tokens: its adapter has no tokens()")
 
     def block_outputs(self, model: Model, images: Tensor) -> Sequence[Tensor]:
-        """z_1 to z_L, before the final LayerNorm. Shapes: (B, C, H, W) -> L times (B, N+1, D)."""
+        """z_1 to z_L of one forward pass, before the final LayerNorm. Shapes: (B, C, H, W) -> L times (B, N+1, D)."""
         raise NotSupported(f"{self.name} does not show its blocks' outputs: its adapter has no block_outputs()")
 
     def attention(self, model: Model, images: Tensor) -> Sequence[Tensor]:

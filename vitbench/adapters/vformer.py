@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 from vformer.models.classification import VanillaViT
 
-from vitbench.adapter import Conventions, ViTConfig
+from vitbench.adapter import Conventions, ViTConfig, collect_outputs
 from vitbench.adapters.mapping import MappedAdapter, module_views, qkv_views, require
 
 
@@ -70,7 +70,13 @@ class VFormerAdapter(MappedAdapter):
     def block_outputs(self, model: Any, images: Tensor) -> list[Tensor]:
         # The residual sums happen between modules: what a block returns is what the next one receives, or the encoder.
         followers = [attention for attention, _ in model.encoder.encoder][1:]
-        return [*self.inputs_of(followers, model, images), *self.outputs_of([model.encoder], model, images)]
+        received: list[Tensor] = []  # in the same pass, since another one would draw other dropout
+
+        def run() -> None:
+            received.extend(self.inputs_of(followers, model, images))
+
+        returned = collect_outputs([model.encoder], run)
+        return [*received, *returned]
 
     def attention(self, model: Any, images: Tensor) -> list[Tensor]:
         return self.outputs_of([attention.fn.attend for attention, _ in model.encoder.encoder], model, images)
