@@ -76,6 +76,7 @@ def test_a_check_may_have_a_number_of_examples_of_its_own() -> None:
 
 
 LARGE = 10**6
+QUICK = EXAMPLES["quick"]
 
 
 def checked_beyond(fails: Callable[[int], bool], seen: list[int]) -> Callable[..., None]:
@@ -157,7 +158,7 @@ def test_a_check_can_be_configured_again() -> None:
 
     for seed in (5, 5, 6):
         judge(configured(check, "quick", seed), NOBODY)
-    assert seen[:12] == seen[12:24] == drawn(5)
+    assert seen[:QUICK] == seen[QUICK : 2 * QUICK] == drawn(5)
     assert seen[24:] == drawn(6)
 
 
@@ -227,7 +228,7 @@ def test_what_is_out_of_reach_is_counted_and_is_no_pass() -> None:
 
     judgement = judged(body, case=whole_numbers())
     assert (judgement.status, judgement.reason) == (Status.NOT_OFFERED, "square images only")
-    assert (judgement.evidence.examples, judgement.evidence.unsupported) == (0, 12)
+    assert (judgement.evidence.examples, judgement.evidence.unsupported) == (0, QUICK)
 
 
 def test_examples_out_of_reach_are_counted_beside_those_within() -> None:
@@ -241,9 +242,9 @@ def test_examples_out_of_reach_are_counted_beside_those_within() -> None:
 
     judgement = judged(body, case=whole_numbers())
     odd = sum(case % 2 for case in seen)
-    assert 0 < odd < 12
+    assert 0 < odd < QUICK
     assert judgement.status == Status.PASSED
-    assert (judgement.evidence.examples, judgement.evidence.unsupported) == (12 - odd, odd)
+    assert (judgement.evidence.examples, judgement.evidence.unsupported) == (QUICK - odd, odd)
 
 
 def test_not_supported_without_any_example_is_not_offered() -> None:
@@ -341,7 +342,7 @@ def test_evidence_of_one_check_does_not_reach_the_next() -> None:
         current_evidence().note("once")
 
     first, second = (judged(body, case=whole_numbers()) for _ in range(2))
-    assert (first.evidence.examples, second.evidence.examples) == (12, 12)
+    assert (first.evidence.examples, second.evidence.examples) == (QUICK, QUICK)
     assert first.evidence is not second.evidence
 
 
