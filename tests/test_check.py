@@ -159,7 +159,7 @@ def test_a_check_can_be_configured_again() -> None:
     for seed in (5, 5, 6):
         judge(configured(check, "quick", seed), NOBODY)
     assert seen[:QUICK] == seen[QUICK : 2 * QUICK] == drawn(5)
-    assert seen[24:] == drawn(6)
+    assert seen[2 * QUICK :] == drawn(6)
 
 
 def test_a_check_without_examples_runs_once() -> None:
