@@ -86,7 +86,7 @@ class CpuAllocator:
             for work in works:
                 with record_function(_PHASE):
                     work()
-        events = profiled.profiler.kineto_results.events()  # type: ignore[union-attr]
+        events = profiled.profiler.kineto_results.events()
         starts = sorted(event.start_ns() for event in events if event.name() == _PHASE)
         changes: list[list[int]] = [[] for _ in works]
         for event in sorted((e for e in events if e.name() == _MEMORY), key=lambda e: e.start_ns()):

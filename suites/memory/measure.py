@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from itertools import chain
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -54,7 +55,7 @@ def measure(cell: Cell) -> MeasurementRecord:
     )
 
 
-def _inference(cell: Cell, work: Workload) -> dict[str, int | None]:
+def _inference(cell: Cell, work: Workload) -> dict[str, Any]:
     with torch.inference_mode():
         before = _tensors_of(work.model, work)
         for _ in range(_WARM_UP):
@@ -72,7 +73,7 @@ def _inference(cell: Cell, work: Workload) -> dict[str, int | None]:
     }
 
 
-def _training(cell: Cell, work: Workload) -> dict[str, int | None]:
+def _training(cell: Cell, work: Workload) -> dict[str, Any]:
     training = Training(work, model_config(cell.model).num_classes, cell.batch, cell.seed)
     for _ in range(_WARM_UP):
         training.step()
@@ -101,7 +102,7 @@ def _training(cell: Cell, work: Workload) -> dict[str, int | None]:
     }
 
 
-def _peaks(cell: Cell, work: memory.Work) -> dict[str, int | None]:
+def _peaks(cell: Cell, work: memory.Work) -> dict[str, Any]:
     """Of allocator, process and device while the work is done once; before anything profiles it."""
     if cell.device == "cpu":
         return {"reserved_bytes": None, "process_bytes": memory.process_peak(work), "device_bytes": None}
