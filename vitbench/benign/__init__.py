@@ -77,10 +77,6 @@ WRITTEN = {
 since what they round is judged by a wider tolerance. What concerns other parts of a model cannot hide one another."""
 
 STYLES = {
-    "module-packed": (
-        "packed qkv, scaled_dot_product_attention, class token and its position kept as their sum",
-        Style(attention="packed", folded=True),
-    ),
     "module-library-attention": (
         "torch.nn.MultiheadAttention, positions kept as an image, the class token's apart",
         Style(attention="library", table_on_grid=True),
@@ -90,7 +86,6 @@ STYLES = {
         "torch.nn.TransformerEncoderLayer on (N+1, B, D), patches flattened as (P_h, P_w, C)",
         Style(attention="library-block", sequence_first=True, pixels_last=True),
     ),
-    "module-no-key-bias": ("three projections, conv patching, keys without a bias", Style(key_bias=False)),
 }
 
 _OWN = (
@@ -100,13 +95,13 @@ _OWN = (
     ),
     Benign(
         id="heads-reversed",
-        summary="heads kept in the opposite order",
-        make=partial(ReversedHeadsAdapter, "heads-reversed"),
+        summary="three projections, keys without a bias, heads kept in the opposite order",
+        make=partial(ReversedHeadsAdapter, "heads-reversed", Style(key_bias=False)),
     ),
     Benign(
         id="channels-last",
-        summary="model and images in channels-last layout",
-        make=partial(ChannelsLastAdapter, "channels-last"),
+        summary="model and images in channels-last layout, packed qkv, class token and its position kept as their sum",
+        make=partial(ChannelsLastAdapter, "channels-last", Style(attention="packed", folded=True)),
     ),
     Benign(id="vmapped", summary="a model of one image, vmapped over the batch", make=partial(VmapAdapter, "vmapped")),
     Benign(

@@ -7,9 +7,9 @@ from zlib import crc32
 from vitbench.calibration.specimens import Kind, Specimen
 from vitbench.specification import REQUIREMENTS
 
-OTHERS_EXAMPLES = 5
+OTHERS_EXAMPLES = 3
 """On which a check judges a mutant that it is not about, or that is proven to have no defect: enough to see most of what
-a defect fails besides, in a fourth of the time."""
+a defect fails besides, in a third of the time."""
 
 
 @dataclass(frozen=True, kw_only=True)
