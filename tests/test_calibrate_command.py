@@ -13,7 +13,7 @@ from rich.console import Console
 from vitbench.calibrate import Options, _Log, calibrate, main, parse
 from vitbench.calibration.document import document
 from vitbench.calibration.matrix import Cell, Matrix, Row
-from vitbench.calibration.plan import Extent, Task, plan
+from vitbench.calibration.plan import OTHERS_EXAMPLES, Extent, Task, plan
 from vitbench.calibration.record import Header, Recorder, unfinished
 from vitbench.calibration.specimens import Kind, Specimen, specimens
 from vitbench.errors import ResultsUnreadable
@@ -102,7 +102,7 @@ def test_what_could_not_be_judged_is_a_fault() -> None:
 def test_a_mutant_runs_as_a_user_runs_where_it_matters_and_what_is_right_on_a_seed_for_each_example() -> None:
     tasks = plan([MUTANT, RIGHT], [COUNT, RASTER], replace(FULL, seed=5, mutant_seeds=2))
     assert tasks[0] == Task(specimen="mutant wrong", requirement=COUNT, seed=5, runs=2)
-    assert [task.examples for task in tasks] == [None, 10, 200, 200]
+    assert [task.examples for task in tasks] == [None, 2 * OTHERS_EXAMPLES, 200, 200]
 
 
 def test_a_quick_plan_tries_a_mutant_on_its_own_requirement_and_leaves_slow_candidates_out() -> None:
