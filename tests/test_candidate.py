@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,7 +12,7 @@ from calling import CASE, CONFIG, Calling, calling
 from torch import Tensor, nn
 from torch.backends import cuda
 
-from vitbench.adapter import OPTIONAL_HOOKS, Adapter, NotSupported, ViTConfig, collect_outputs
+from vitbench.adapter import OPTIONAL_HOOKS, Adapter, NotSupported, ViTConfig, collect_inputs, collect_outputs
 from vitbench.adapters.reference import ReferenceAdapter
 from vitbench.candidate import Candidate, CandidateRaised, SideEffect
 from vitbench.errors import AdapterBroken, HarnessError, RequirementFailed
@@ -367,3 +368,14 @@ def test_what_a_module_returned_is_kept_though_the_model_goes_on_in_its_memory()
             layer(x).add_(1)
 
     assert [seen.tolist() for seen in collect_outputs(layers, run)] == [[1.0, 1.0], [2.0, 2.0]]
+
+
+def test_what_a_module_received_is_seen_before_it_writes_into_it() -> None:
+    class Residual(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x += 1
+            return x
+
+    layers = [Residual(), Residual()]
+    run = partial(nn.Sequential(*layers), torch.zeros(2))
+    assert [seen.tolist() for seen in collect_inputs(layers, run)] == [[0.0, 0.0], [1.0, 1.0]]

@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 import torch
-from checks import judged
+from checks import CHECKS, judged
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812  # its usual name
 from torch.nn.attention import SDPBackend
 
 from vitbench.benign.kernels import eager, in_numpy, sdpa_by, upcast
+from vitbench.check import configured, judge
 from vitbench.errors import AdapterBroken, AdapterNotFound, NotSupported, RequirementFailed
 from vitbench.kernel import Kernel, smoke_kernel
 from vitbench.kernel_cases import EXTREMES, LAYOUTS, KernelCase
@@ -169,7 +170,7 @@ def test_strides_that_are_refused_are_out_of_reach() -> None:
         return eager(query, key, value)
 
     assert statuses(dense, "FUSED-QKV") == {"FUSED-QKV": Status.PASSED}
-    strides = judged("VIT-KERNEL-STRIDES", Kernel(dense, "mine"))
+    strides = judge(configured(CHECKS["VIT-KERNEL-STRIDES"], "standard", seed=0), Kernel(dense, "mine"))
     assert strides.evidence.unsupported > 0
     assert strides.status is Status.PASSED  # a batch of one, expanded to one, is contiguous
     assert "does without" in strides.reason

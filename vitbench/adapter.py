@@ -113,23 +113,28 @@ class Adapter:
 
 def collect_inputs(modules: Sequence[torch.nn.Module], run: Any) -> list[Tensor]:
     """The first positional input that each module receives while ``run()`` runs, in the order of ``modules``."""
-    return _collect(modules, run, lambda _module, inputs, _output: inputs[0])
+    # Before a module runs: it may write into what it was given, as a residual sum in place does.
+    return _collect(modules, run, "register_forward_pre_hook", lambda inputs, *_output: inputs[0])
 
 
 def collect_outputs(modules: Sequence[torch.nn.Module], run: Any, item: int = 0) -> list[Tensor]:
     """The output of each module while ``run()`` runs (``item`` of a tuple), in the order of ``modules``."""
-    return _collect(modules, run, lambda _module, _input, output: output[item] if isinstance(output, tuple) else output)
+
+    def pick(_inputs: Any, output: Any) -> Any:
+        return output[item] if isinstance(output, tuple) else output
+
+    return _collect(modules, run, "register_forward_hook", pick)
 
 
-def _collect(modules: Sequence[torch.nn.Module], run: Any, pick: Any) -> list[Tensor]:
+def _collect(modules: Sequence[torch.nn.Module], run: Any, register: str, pick: Any) -> list[Tensor]:
     """One value a module, in order; a module that is listed several times gives its calls one after the other."""
     calls: dict[torch.nn.Module, list[Tensor]] = {module: [] for module in modules}
 
-    def hook(module: torch.nn.Module, inputs: Any, output: Any) -> None:
-        seen = pick(module, inputs, output)
+    def hook(module: torch.nn.Module, *passed: Any) -> None:
+        seen = pick(*passed)
         calls[module].append(seen.clone() if isinstance(seen, Tensor) else seen)  # a model may go on in its memory
 
-    handles = [module.register_forward_hook(hook) for module in calls]
+    handles = [getattr(module, register)(hook) for module in calls]
     try:
         run()
     finally:

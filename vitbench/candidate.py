@@ -243,6 +243,16 @@ class Candidate(ForeignCode):
             config = simplify(config)
         return config if self.conventions.patch_embedding == "linear" else several_pixels(config)
 
+    def with_head_and_pool(self, case: Case) -> Case:
+        """The case; with a class token and a single linear layer where its pooling or its head is not offered."""
+        plain = replace(case.config, pool="class_token", head="linear")
+        if plain != case.config:
+            try:
+                self.build(self.within_reach(case.config))
+            except NotSupported:
+                return replace(case, config=plain)
+        return case
+
     def with_every_rate(self, case: Case) -> Case:
         """The case with every kind of dropout that the candidate has, at sizes within its reach."""
         return replace(case, config=replace(self.within_reach(case.config), **self._rates))

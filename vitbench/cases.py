@@ -32,8 +32,9 @@ BATCHES = (2, 3, 1, 4)
 SOURCE_GRIDS = ((2, 3), (3, 3), (4, 2), (1, 5), (4, 4), (7, 5), (6, 1), (14, 14), (11, 13))
 RECTANGULAR_GRIDS = ((2, 3), (4, 2), (1, 5), (7, 5), (6, 1))
 TARGET_GRIDS = ((3, 5), (4, 4), (2, 2), (5, 3), (1, 7), (6, 8), (3, 2), (7, 1))
-LARGE_SIDES = (1, 7, 13, 24, 37, 61)  # new sides at which a size computed by a float factor comes out one short
+LARGE_SIDES = (1, 7, 13, 24, 37, 61, 96)  # new sides at which a size computed by a float factor comes out one short
 RAMP_SIDES = ((3, 9), (5, 15), (14, 7), (12, 27), (15, 35))  # every kernel keeps a ramp at three places or more
+TABLE_WIDTHS = (3, 8, 40)
 EQUAL_COUNT_GRIDS = (
     ((2, 8), (4, 4)),
     ((4, 4), (2, 8)),
@@ -72,21 +73,28 @@ class Case:
 
 MANY_TOKENS = Case(
     ViTConfig(
-        image_size=(68, 72), patch_size=(4, 4), channels=3, width=144, depth=2, num_heads=2, mlp_dim=24, num_classes=5
+        image_size=(96, 100), patch_size=(4, 4), channels=3, width=144, depth=2, num_heads=2, mlp_dim=24, num_classes=5
     ),
     batch=1,
     seed=1,
 )
-"""As large as models in use: 17 x 18 patches, and heads of 72, beyond 64 and no power of two."""
+"""As large as models in use: 24 x 25 patches, beyond those of 384 pixels, and heads of 72, beyond 64 and no power of two."""
 
 MANY_BLOCKS = Case(
     ViTConfig(
-        image_size=(2, 4), patch_size=(2, 2), channels=3, width=72, depth=12, num_heads=12, mlp_dim=20, num_classes=1
+        image_size=(20, 34),
+        patch_size=(20, 17),
+        channels=5,
+        width=80,
+        depth=12,
+        num_heads=20,
+        mlp_dim=24,
+        num_classes=1,
     ),
     batch=65,
     seed=1,
 )
-"""As deep as B, with as many heads, which are not of 64, and a batch beyond 64; for a single class."""
+"""As deep as B, with more heads than L, which are not of 64, patches beyond 16, and a batch beyond 64; for a single class."""
 
 
 @dataclass(frozen=True)
@@ -167,14 +175,14 @@ def resize_cases(
     """Grids of different token counts; ``smallest_side`` bounds the new grid's rows and columns."""
     grid = draw(st.sampled_from(sources))
     targets = [new for new in TARGET_GRIDS if new[0] * new[1] != grid[0] * grid[1] and min(new) >= smallest_side]
-    return ResizeCase(grid, draw(st.sampled_from(targets)), draw(st.sampled_from((3, 8))), draw(_SEEDS))
+    return ResizeCase(grid, draw(st.sampled_from(targets)), draw(st.sampled_from(TABLE_WIDTHS)), draw(_SEEDS))
 
 
 @st.composite
 def equal_count_cases(draw: st.DrawFn) -> ResizeCase:
     """Grids of the same token count in another shape, where a shortcut on the count goes wrong."""
     grid, new_grid = draw(st.sampled_from(EQUAL_COUNT_GRIDS))
-    return ResizeCase(grid, new_grid, draw(st.sampled_from((3, 8))), draw(_SEEDS))
+    return ResizeCase(grid, new_grid, draw(st.sampled_from(TABLE_WIDTHS)), draw(_SEEDS))
 
 
 _CELL = 32

@@ -27,7 +27,7 @@ LONGEST_PAIR = 200_000
 """Query-key pairs per example, over batch and heads: what keeps long sequences quick."""
 
 PAPER_HEAD_DIMS = (64, 80)  # all variants but H, and H
-ODD_HEAD_DIMS = (72, 5, 33, 1, 3, 7, 48, 96, 17)  # 72: SigLIP's so400m
+ODD_HEAD_DIMS = (72, 5, 33, 1, 3, 7, 48, 96, 17, 160)  # 72: SigLIP's so400m
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,13 @@ class KernelCase:
         b, h, t, d = self.shape
         layout = "" if self.layout == "contiguous" else f", {self.layout}"
         return f"batch {b}, heads {h}, tokens {t}, head dim {d}{layout}; seed {self.seed}"
+
+
+MANY_HEADS = KernelCase(batch=9, heads=12, tokens=32, head_dim=64, seed=1)
+"""As many heads as B has, and over a hundred of them in the batch."""
+
+MANY_TOKENS = KernelCase(batch=1, heads=1, tokens=2305, head_dim=64, seed=1)
+"""As many as P = 16 makes of 768 pixels."""
 
 
 def _heads(fused: Tensor, case: KernelCase) -> Inputs:

@@ -12,6 +12,8 @@ from vitbench.errors import NotSupported, RequirementFailed
 from vitbench.kernel import DTYPES, Kernel, KernelTrial
 from vitbench.kernel_cases import (
     EXTREMES,
+    MANY_HEADS,
+    MANY_TOKENS,
     ODD_HEAD_DIMS,
     PAPER_HEAD_DIMS,
     TOKENS,
@@ -25,6 +27,15 @@ HALVES = (torch.bfloat16, torch.float16)
 LONG = (256, 64, 128)
 LONGER = (1024, 256, 512)  # what is lost in half precision grows with the sum
 
+UPSTREAM = {
+    "contiguous": lambda case, dtype: case.random(case.shape, stream=1).to(dtype),
+    # as it comes from a model that merged the heads
+    "merged": lambda case, dtype: split_heads(merge_heads(case.random(case.shape, stream=1).to(dtype)), case.heads),
+    # as of out.sum().backward()
+    "expanded": lambda case, dtype: case.random((1,), stream=1)[0].to(dtype).expand(case.shape),
+}
+"""The output's gradient, in the layouts in which it comes."""
+
 
 @requirement("VIT-KERNEL-SHAPE")
 @given(case=kernel_cases())
@@ -37,14 +48,14 @@ def test_the_output_has_the_querys_shape_and_dtype(impl: Kernel, case: KernelCas
 
 
 @requirement("VIT-KERNEL-VALUES")
-@given(case=kernel_cases())
+@given(case=kernel_cases(), beyond=({"case": MANY_HEADS},))
 def test_the_output_is_the_softmax_of_scaled_logits_times_values(impl: Kernel, case: KernelCase) -> None:
     trial = impl.trial(case)
     trial.assert_output(trial.output(), "output")
 
 
 @requirement("VIT-KERNEL-LENGTH")
-@given(case=kernel_cases(tokens=VIT_LENGTHS))
+@given(case=kernel_cases(tokens=VIT_LENGTHS), beyond=({"case": MANY_TOKENS},))
 def test_any_number_of_tokens_is_attended_over(impl: Kernel, case: KernelCase) -> None:
     trial = impl.trial(case)
     trial.assert_output(trial.output(), "output")
@@ -121,13 +132,12 @@ def test_half_precision_is_as_precise_as_it_can_be(impl: Kernel, case: KernelCas
 
 
 @requirement("VIT-KERNEL-GRADIENTS")
-@given(case=kernel_cases(), dtype=st.sampled_from((None, torch.float32, *HALVES)), merged=st.booleans())
-def test_the_gradients_are_right(impl: Kernel, case: KernelCase, dtype: torch.dtype | None, merged: bool) -> None:
+@given(
+    case=kernel_cases(), dtype=st.sampled_from((None, torch.float32, *HALVES)), upstream=st.sampled_from(list(UPSTREAM))
+)
+def test_the_gradients_are_right(impl: Kernel, case: KernelCase, dtype: torch.dtype | None, upstream: str) -> None:
     trial = impl.trial(case, dtype)
-    upstream = case.random(case.shape, stream=1).to(trial.dtype)
-    if merged:  # as the gradient comes from a model that merged the heads
-        upstream = split_heads(merge_heads(upstream), case.heads)
-    trial.assert_gradients(upstream)
+    trial.assert_gradients(UPSTREAM[upstream](case, trial.dtype))
 
 
 @requirement("VIT-KERNEL-PURE")

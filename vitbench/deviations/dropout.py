@@ -98,6 +98,12 @@ def _dropped_before_the_head(
 
 DEVIATIONS = (
     Deviation(
+        id="dropout-capped-at-half",
+        summary="dropout of one half where it is more",
+        replaces={"vit.dropout": lambda x, rate, mode: _dropout(x, min(rate, 0.5), mode)},
+        breaks="VIT-TRAIN-DROPOUT-TOKENS",
+    ),
+    Deviation(
         id="dropout-tokens-missing",
         summary="no dropout after the positions",
         replaces={"vit.embed": _embedded_without_dropout},

@@ -79,6 +79,14 @@ def _at_most_512_keys(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     return attention(query, key[:, :, :512], value[:, :, :512])
 
 
+def _heads_beyond_eight_repeated(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    return attention(query, key, torch.cat([value[:, :8], value[:, : max(value.shape[1] - 8, 0)]], dim=1))
+
+
+def _at_most_2048_keys(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    return attention(query, key[:, :, :2048], value[:, :, :2048])
+
+
 def _features_cut(block: int) -> Attention:
     """Features beyond a multiple of the block left out of the logits."""
 
@@ -195,6 +203,10 @@ def _gradient_of_first_image_only(query: Tensor, key: Tensor, value: Tensor) -> 
     return attention(query, key, _gradient(value, lambda g: torch.cat([g[:1], torch.zeros_like(g[1:])])))
 
 
+def _no_gradient_where_expanded(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    return _gradient(attention(query, key, value), lambda g: g if any(g.stride()) else torch.zeros_like(g))
+
+
 def _scaled_in_place(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     query *= 1 / sqrt(query.shape[-1])
     return torch.softmax(query @ key.transpose(-2, -1), dim=-1) @ value
@@ -230,6 +242,8 @@ _BROKEN: tuple[tuple[str, str, Attention, str, str], ...] = (
     ("contiguous", "memory read as if contiguous", _reading(_taken_for_contiguous), "FUSED-QKV", ""),
     ("neighbours", "features read as neighbours", _reading(_features_taken_for_neighbours), "STRIDES", ""),
     ("first-image", "the first image's keys for all", _first_images_keys, "BATCH", ""),
+    ("eight-heads", "the first heads' values for those beyond eight", _heads_beyond_eight_repeated, "VALUES", ""),
+    ("at-most-2048", "keys beyond the 2048th left out", _at_most_2048_keys, "LENGTH", ""),
     ("first-head", "the first head's values for all", _first_heads_values, "BATCH", ""),
     ("no-maximum", "exponentials of whole logits", _without_maximum, "EXTREME", ""),
     ("nan-to-zero", "zeros where an exponential overflows", _nan_to_zero, "EXTREME", ""),
@@ -244,6 +258,7 @@ _BROKEN: tuple[tuple[str, str, Attention, str, str], ...] = (
     ("no-row-sums", "a gradient that lacks the softmax's row sums", _gradient_without_row_sums, "GRADIENTS", ""),
     ("gradient-contiguous", "its gradient read as if contiguous", _gradient_taken_for_contiguous, "GRADIENTS", ""),
     ("first-image-gradient", "a gradient for the first image only", _gradient_of_first_image_only, "GRADIENTS", ""),
+    ("expanded-gradient", "no gradient of a sum", _no_gradient_where_expanded, "GRADIENTS", ""),
     ("in-place", "queries scaled in place", _scaled_in_place, "PURE", ""),
     ("sets-precision", "torch's matmul precision set", _precision_set, "PURE", ""),
     ("order-by-chance", "keys summed in a random order", _order_left_to_chance, "REPEATABLE", ""),

@@ -46,6 +46,10 @@ def _without_dropout(resized: vit.ViT, _model: vit.ViT) -> None:
     resized.config = replace(resized.config, dropout=0.0)
 
 
+def _class_token_only(resized: vit.ViT, _model: vit.ViT) -> None:
+    resized.config = replace(resized.config, pool="class_token")
+
+
 def _in_float32_at_least(resized: vit.ViT, _model: vit.ViT) -> None:
     table = resized.get_parameter(_TABLE)
     table.data = table.data.to(torch.promote_types(table.dtype, torch.float32))
@@ -165,6 +169,12 @@ DEVIATIONS = (
         id="resized-half-promoted",
         summary="float32 positions in a half-precision model at another size",
         replaces=_resized(_in_float32_at_least),
+        breaks="VIT-POS-MODEL",
+    ),
+    Deviation(
+        id="resized-pools-class-token",
+        summary="the class token in place of the mean at another size",
+        replaces=_resized(_class_token_only),
         breaks="VIT-POS-MODEL",
     ),
     Deviation(

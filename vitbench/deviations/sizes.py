@@ -12,17 +12,19 @@ from vitbench.reference import vit
 from vitbench.reference.config import Conventions, ViTConfig
 from vitbench.reference.parameters import Weights, within
 
-_patches, _forward, _head, _add_positions, _block, _split_heads, _mlp = (
+_patches, _forward, _head, _add_positions, _block, _split_heads, _merge_heads, _mlp = (
     vit.patches,
     vit.ViT.forward,
     vit.head,
     vit.add_positions,
     vit.encoder_block,
     vit.split_heads,
+    vit.merge_heads,
     vit.mlp,
 )
 
 _LARGE_HEAD, _LARGE_BATCH, _MANY_TOKENS, _WINDOW, _BRIGHT = 64, 64, 256, 128, 20
+_MANY_KEYS, _MANY_HEADS, _LARGE_PATCH, _MANY_CHANNELS = 512, 16, 16, 4
 
 
 def _scale_of_64(head_dim: int) -> float:
@@ -70,6 +72,21 @@ def _detached_when_large(self: vit.ViT, images: Tensor, *tap: vit.Tap) -> Tensor
     return logits.detach() + 0 * logits if large else logits
 
 
+def _keys_of_512_only(query: Tensor, key: Tensor) -> Tensor:
+    scores = vit.attention_scale(query.shape[-1]) * query @ key.transpose(-2, -1)
+    beyond = torch.arange(key.shape[-2], device=key.device) >= _MANY_KEYS
+    return torch.softmax(scores.masked_fill(beyond, -torch.inf), dim=-1)
+
+
+def _heads_repeated_beyond_16(x: Tensor) -> Tensor:
+    return _merge_heads(x[:, torch.arange(x.shape[1], device=x.device) % _MANY_HEADS])
+
+
+def _coarse_patches_blurred(images: Tensor, config: ViTConfig) -> Tensor:
+    blurred = (images + images.roll(1, -1)) / 2
+    return _patches(blurred if max(config.patch_size) > _LARGE_PATCH else images, config)
+
+
 def _of_changed_images(change: Callable[[Tensor], Tensor]) -> dict[str, Any]:
     return {"vit.patches": lambda images, config: _patches(change(images), config)}
 
@@ -113,6 +130,30 @@ DEVIATIONS = (
         id="positions-cut-when-many",
         summary="no positions behind the 256th token",
         replaces={"vit.add_positions": _first_positions_only},
+        breaks="VIT-HEAD-LOGITS",
+    ),
+    Deviation(
+        id="keys-cut-when-many",
+        summary="keys beyond the 512th not attended to",
+        replaces={"vit.attention_weights": _keys_of_512_only},
+        breaks="VIT-HEAD-LOGITS",
+    ),
+    Deviation(
+        id="heads-repeat-after-sixteen",
+        summary="the first heads' results again where there are more than sixteen",
+        replaces={"vit.merge_heads": _heads_repeated_beyond_16},
+        breaks="VIT-HEAD-LOGITS",
+    ),
+    Deviation(
+        id="coarse-patches-blurred",
+        summary="images blurred for patches of more than sixteen pixels",
+        replaces={"vit.patches": _coarse_patches_blurred},
+        breaks="VIT-HEAD-LOGITS",
+    ),
+    Deviation(
+        id="channels-repeat-after-four",
+        summary="the first channels again where there are more than four",
+        replaces=_of_changed_images(lambda x: x[:, torch.arange(x.shape[1], device=x.device) % _MANY_CHANNELS]),
         breaks="VIT-HEAD-LOGITS",
     ),
     Deviation(
