@@ -21,8 +21,7 @@ def test_each_implementation_gets_a_cell_of_each_suite_and_the_device_its_own() 
         ("conformance", "reference"),
         ("conformance", "timm"),
         ("limits", "torch"),
-        ("throughput", "reference"),
-        ("throughput", "timm"),
+        *[("throughput", name) for _ in ("inference", "training") for name in ("reference", "timm")],
     ]
 
 
@@ -32,8 +31,12 @@ def test_only_the_suites_asked_for_are_planned() -> None:
 
 def test_models_and_batches_replace_those_of_the_preset() -> None:
     options = replace(OPTIONS, suites=("throughput",), models=("S/16@32", "B/16@32"), batches=(1, 2))
-    assert [(cell.model, cell.batch, cell.implementation) for cell in plan(options)] == [
-        (model, batch, name) for model in options.models for batch in options.batches for name in ("reference", "timm")
+    assert [(cell.task, cell.model, cell.batch, cell.implementation) for cell in plan(options)] == [
+        (task, model, batch, name)
+        for task in ("inference", "training")
+        for model in options.models
+        for batch in options.batches
+        for name in ("reference", "timm")
     ]
 
 

@@ -29,7 +29,7 @@ from vitbench.results import (
 )
 from vitbench.session import ConformanceSession, Options
 from vitbench.suite import Ending
-from vitbench.suites.throughput import inference
+from vitbench.suites.throughput import measure as throughput
 from vitbench.timer import Effort
 
 SCHEMA: dict[str, Any] = json.loads(
@@ -182,7 +182,7 @@ def test_lines_of_a_real_run_are_valid(tmp_path: Path) -> None:
 def test_lines_of_real_measurements_are_valid(monkeypatch: pytest.MonkeyPatch) -> None:
     """One that succeeds, and what is recorded of one that does not."""
     effort = Effort(relative_width=100.0, least_samples=3, least_s=0.0, most_s=20.0, most_warmup_s=0.0)
-    monkeypatch.setattr(inference, "EFFORT", {"quick": effort})
+    monkeypatch.setattr(throughput, "EFFORT", {"quick": effort})
     cell = Cell(
         suite="throughput",
         implementation="reference",
@@ -193,7 +193,7 @@ def test_lines_of_real_measurements_are_valid(monkeypatch: pytest.MonkeyPatch) -
         mode="eager",
         timed=True,
     )
-    measured = line(inference.measure(cell))
+    measured = line(throughput.measure(cell))
     lost = line(unmeasured(cell, Ending(outcome=Outcome.CRASHED, reason="killed by SIGSEGV", duration_s=1.0)))
     assert (measured["outcome"], lost["outcome"]) == ("measured", "crashed")
     assert [errors(measured), errors(lost)] == [[], []]

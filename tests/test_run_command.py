@@ -21,7 +21,7 @@ from vitbench.requirement import Verdict
 from vitbench.results import Footer, Outcome, ResultsWriter, Run, read
 from vitbench.specification import requirements
 
-TINY = ("--model", "Ti/16@32,depth=1,width=48", "--batch", "1")
+TINY = ("--model", "Ti/16@32,depth=1,width=48", "--batch", "1", "--task", "inference")
 HEAVY = ("torch", "numpy", "jinja2", "pytest")
 
 ADAPTERS = {
@@ -125,7 +125,8 @@ def test_a_dry_run_prints_each_cell_and_makes_nothing(
         "conformance reference cpu threads=1 quick seed=0",
         "limits torch cpu threads=1 quick seed=0",
         "throughput inference reference Ti/16@64 float32 eager batch=8 cpu threads=1 quick seed=0",
-        "3 cells; nothing was run (--dry-run)",
+        "throughput training reference Ti/16@64 float32 eager batch=8 cpu threads=1 quick seed=0",
+        "4 cells; nothing was run (--dry-run)",
     ]
     assert not list(tmp_path.iterdir())
 

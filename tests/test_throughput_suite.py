@@ -17,7 +17,7 @@ from vitbench.plan import Cell
 from vitbench.reference.cost import multiply_accumulates
 from vitbench.results import MeasurementRecord, Outcome, from_line, to_line
 from vitbench.suite import Ending
-from vitbench.suites.throughput import inference
+from vitbench.suites.throughput import measure as throughput
 from vitbench.timer import Effort
 
 MODEL = "Ti/16@32,depth=1,width=48,num_classes=7"
@@ -56,36 +56,36 @@ class Watched(ReferenceAdapter):
 def watched(monkeypatch: pytest.MonkeyPatch) -> Watched:
     """Measured in place of what the cell names, in six samples."""
     adapter = Watched()
-    monkeypatch.setattr(inference, "resolve", lambda name: adapter)
-    monkeypatch.setattr(inference, "EFFORT", {"quick": BRIEF})
+    monkeypatch.setattr(throughput, "resolve", lambda name: adapter)
+    monkeypatch.setattr(throughput, "EFFORT", {"quick": BRIEF})
     return adapter
 
 
 def measured_instead(adapter: Adapter, monkeypatch: pytest.MonkeyPatch) -> MeasurementRecord:
-    monkeypatch.setattr(inference, "resolve", lambda name: adapter)
-    monkeypatch.setattr(inference, "EFFORT", {"quick": BRIEF})
-    return inference.measure(CELL)
+    monkeypatch.setattr(throughput, "resolve", lambda name: adapter)
+    monkeypatch.setattr(throughput, "EFFORT", {"quick": BRIEF})
+    return throughput.measure(CELL)
 
 
 def test_it_runs_the_adapters_logits_in_evaluation_mode_without_gradients(watched: Watched) -> None:
-    inference.measure(CELL)
+    throughput.measure(CELL)
     assert set(watched.seen) == {(False, False, torch.float32, (2, 3, 32, 32))}
 
 
 def test_it_counts_the_first_forward_the_warm_up_and_the_samples(watched: Watched) -> None:
-    record = inference.measure(CELL)
+    record = throughput.measure(CELL)
     assert record.warmup_iterations == 1
     assert len(watched.seen) == 1 + record.warmup_iterations + 2 * len(record.samples_s)  # one unsampled before each
     assert len(record.samples_s) == record.memory_layouts == 6
 
 
 def test_images_come_from_memory_that_changes(watched: Watched) -> None:
-    inference.measure(CELL)
+    throughput.measure(CELL)
     assert len(watched.images) > 4
 
 
 def test_figures_follow_from_the_samples(watched: Watched) -> None:
-    record = inference.measure(CELL)
+    record = throughput.measure(CELL)
     ordered = sorted(record.samples_s)
     assert record.latency_s == (ordered[2] + ordered[3]) / 2
     assert record.throughput_images_per_s == 2 / record.latency_s
@@ -94,7 +94,7 @@ def test_figures_follow_from_the_samples(watched: Watched) -> None:
 
 
 def test_the_record_says_what_was_measured(watched: Watched) -> None:
-    record = inference.measure(CELL)
+    record = throughput.measure(CELL)
     config = model_config(MODEL)
     assert (record.outcome, record.reason, record.implementation) == (Outcome.MEASURED, "", "watched")
     assert (record.model, record.batch, record.dtype, record.mode, record.threads) == (MODEL, 2, "float32", "eager", 1)
@@ -110,7 +110,7 @@ def test_no_weight_is_left_at_zero_since_zeros_are_faster(watched: Watched, monk
     models: list[nn.Module] = []
     build = watched.build
     monkeypatch.setattr(watched, "build", lambda config: models.append(build(config)) or models[-1])
-    inference.measure(CELL)
+    throughput.measure(CELL)
     assert all(parameter.count_nonzero() == parameter.numel() for parameter in models[0].parameters())
 
 
@@ -230,7 +230,7 @@ def test_an_opaque_model_cannot_be_moved() -> None:
 @pytest.mark.parametrize("name", ["timm", "torchvision", "transformers", "vit_pytorch"])
 def test_the_peers_can_be_measured(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip(name)
-    monkeypatch.setattr(inference, "EFFORT", {"quick": BRIEF})
-    record = inference.measure(replace(CELL, implementation=name, model="Ti/16@32,depth=1"))
+    monkeypatch.setattr(throughput, "EFFORT", {"quick": BRIEF})
+    record = throughput.measure(replace(CELL, implementation=name, model="Ti/16@32,depth=1"))
     assert (record.outcome, record.implementation) == (Outcome.MEASURED, name)
     assert record.version

@@ -8,11 +8,21 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from vitbench import kernel_registry, registry, suite
+from vitbench.arithmetic import ARITHMETICS
 from vitbench.errors import UsageError
 from vitbench.models import canonical
 from vitbench.reference.config import ConfigurationError
 
 PRESETS = ("quick", "standard", "full")
+TASKS = ("inference", "training")
+CHANNELS_LAST = "channels-last"
+COMPILED = {
+    "compile": None,
+    "compile-reduce-overhead": "reduce-overhead",
+    "compile-max-autotune": "max-autotune",
+}
+"""Modes by name, with what ``torch.compile`` calls them."""
+MODES = ("eager", CHANNELS_LAST, *COMPILED)
 DEFAULT_SUITES = ("conformance", "limits", "throughput")
 _OF_KERNELS = "attention"  # the suite that takes --kernel
 
@@ -28,6 +38,9 @@ class Options:
     device: str = "cpu"  # or cuda:N
     models: tuple[str, ...] = ()  # empty: those of the preset
     batches: tuple[int, ...] = ()  # empty: those of the preset
+    tasks: tuple[str, ...] = ()  # empty: those of the preset
+    dtypes: tuple[str, ...] = ()  # arithmetics by name; empty: those of the preset
+    modes: tuple[str, ...] = ()  # empty: those of the preset
     kernels: tuple[str, ...] = ()  # for the attention suite; empty: those of the preset
     threads: int = 1
     seed: int = 0
@@ -60,6 +73,9 @@ def parse(argv: Sequence[str] | None) -> Options:
         device="cpu" if given.gpu is None else f"cuda:{given.gpu}",
         models=tuple(dict.fromkeys(given.model)),
         batches=tuple(dict.fromkeys(given.batch)),
+        tasks=tuple(dict.fromkeys(given.task)),
+        dtypes=tuple(dict.fromkeys(given.dtype)),
+        modes=tuple(dict.fromkeys(given.mode)),
         kernels=tuple(dict.fromkeys(given.kernel)),
         threads=given.threads,
         seed=given.seed,
@@ -181,6 +197,18 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="images per forward pass, repeatable (default: those of the preset)",
     )
+    for option, choices, meaning in (
+        ("--task", TASKS, "what to do with a model"),
+        ("--dtype", tuple(ARITHMETICS), "in which arithmetic"),
+        ("--mode", MODES, "how to run it"),
+    ):
+        what.add_argument(
+            option,
+            action="append",
+            default=[],
+            choices=choices,
+            help=f"{meaning}, repeatable: {', '.join(choices)} (for the suite throughput; default: those of the preset)",
+        )
     what.add_argument(
         "--seed",
         type=_named("seed", _seed),

@@ -160,7 +160,7 @@ class MeasurementRecord:
     device_name: str
     dtype: str
     batch: int
-    mode: str  # eager
+    mode: str  # eager, channels-last, compile, compile-reduce-overhead, compile-max-autotune
     threads: int
     outcome: Outcome
     reason: str = ""  # empty where measured
@@ -174,6 +174,8 @@ class MeasurementRecord:
     wall_clock_ratio: float | None = None  # CUDA: wall clock of the loop over the sum of event times
     build_s: float | None = None
     first_forward_s: float | None = None
+    cold_start_s: float | None = None  # from the start of the cell's process to the first answer, all imports included
+    compile_s: float | None = None  # the first call of what torch.compile returned
     warmup_iterations: int | None = None
     memory_layouts: int | None = None  # drawn during sampling; 1: one layout, whose bias every sample carries
     memory: Memory | None = None  # of the memory suite

@@ -1,20 +1,25 @@
 """What a benchmark cell has an implementation do: a forward pass, or a training step in its three phases."""
 
 import contextlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from vitbench.adapter import Model, NotSupported
+from vitbench.adapter import Adapter, Model, NotSupported
+from vitbench.arithmetic import arithmetic
+from vitbench.arrays import as_tensor
 from vitbench.candidate import Candidate
 from vitbench.inputs import ImagePool
+from vitbench.options import CHANNELS_LAST
 from vitbench.plan import Cell
 from vitbench.reference.config import ViTConfig
 from vitbench.reference.parameters import exercised_weights
+from vitbench.tracing import Logits
 
 POOL_SIZE = 4  # batches
 _LEARNING_RATE = 1e-6  # small, so that thousands of steps on noise leave the weights as they are
@@ -24,13 +29,47 @@ _LEARNING_RATE = 1e-6  # small, so that thousands of steps on noise leave the we
 class Workload:
     """A model with random weights, and images for it."""
 
-    candidate: Candidate
+    adapter: Adapter
     model: Model
     images: ImagePool
+    logits: Callable[[Tensor], Any]
 
     def forward(self) -> Any:
-        """The adapter's own logits of the next batch. -> (B, K)."""
-        return self.candidate.adapter.logits(self.model, self.images.next())
+        """The logits of the next batch. -> (B, K)."""
+        return self.logits(self.images.next())
+
+    def compiled(self, mode: str | None) -> "Workload":
+        """The same behind torch.compile, the adapter's own steps included; compiled when it is first called.
+
+        Raises:
+            NotSupported: the model is no torch module.
+        """
+        if not isinstance(self.model, nn.Module):
+            raise NotSupported(f"its model is a {type(self.model).__name__}, no torch module that can be compiled")
+        return replace(self, logits=torch.compile(Logits(self.adapter, self.model), mode=mode))
+
+
+def prepared(cell: Cell, candidate: Candidate, config: ViTConfig, model: Model) -> Workload:
+    """The model with the same random weights as every implementation that takes them, and a pool of images.
+
+    Default weights will not do: zeros, as of a fresh head, run faster.
+    """
+    dtype = getattr(torch, arithmetic(cell.dtype).stored)
+    weights: Mapping[str, Tensor] = exercised_weights(config, candidate.conventions, cell.seed, dtype)
+    with contextlib.suppress(NotSupported):
+        candidate.call("load", model, weights)
+    images = ImagePool(config, cell.batch, size=POOL_SIZE, seed=cell.seed, device=cell.device, dtype=dtype)
+    if cell.mode == CHANNELS_LAST and isinstance(model, nn.Module):
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        images.batches = [batch.contiguous(memory_format=torch.channels_last) for batch in images.batches]
+    logits = partial(candidate.adapter.logits, model)
+    answer = logits if isinstance(model, nn.Module) else _waiting(logits)
+    return Workload(adapter=candidate.adapter, model=model, images=images, logits=answer)
+
+
+def _waiting(logits: Callable[[Tensor], Any]) -> Callable[[Tensor], Tensor]:
+    """A model of another framework may answer before its work is done; to take the answer over is to wait for it."""
+    return lambda images: as_tensor(logits(images), "logits()")
 
 
 class Training:
@@ -40,28 +79,27 @@ class Training:
         NotSupported: the model is no torch module, or has nothing to train.
     """
 
-    def __init__(self, work: Workload, classes: int, batch: int, seed: int) -> None:
+    def __init__(self, work: Workload, cell: Cell, classes: int) -> None:
         module = work.model
         if not isinstance(module, nn.Module):
             raise NotSupported(f"its model is a {type(module).__name__}, no torch module that a torch optimizer trains")
-        self.module, self._work = module.train(), work
+        module.train()
         self.trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
         if not self.trained:
             raise NotSupported("none of its parameters asks for a gradient")
         self.optimizer = torch.optim.AdamW(self.trained, lr=_LEARNING_RATE)
-        generator = torch.Generator().manual_seed(seed)
-        self._labels = torch.randint(classes, (batch,), generator=generator).to(work.candidate.device)
-        self._loss: Tensor | None = None
+        generator = torch.Generator().manual_seed(cell.seed)
+        self._labels = torch.randint(classes, (cell.batch,), generator=generator).to(cell.device)
+        self._work, self._loss = work, torch.zeros(())
 
     def forward(self) -> None:
         """Images to a loss, which keeps what the backward pass needs."""
-        self._loss = cross_entropy(self._work.forward(), self._labels)
+        self._loss = cross_entropy(self._work.forward().float(), self._labels)
 
     def backward(self) -> None:
-        """The loss to gradients."""
-        assert self._loss is not None, "backward() comes after forward()"  # noqa: S101
+        """The loss to gradients; it is let go with all that it kept."""
         self._loss.backward()
-        self._loss = None
+        self._loss = torch.zeros(())
 
     def update(self) -> None:
         """Gradients to new parameters; the gradients' memory is let go, as torch does by default."""
@@ -73,16 +111,3 @@ class Training:
         self.forward()
         self.backward()
         self.update()
-
-
-def prepared(cell: Cell, candidate: Candidate, config: ViTConfig, model: Model) -> Workload:
-    """The model with the same random weights as every implementation that takes them, and a pool of images.
-
-    Default weights will not do: zeros, as of a fresh head, run faster.
-    """
-    dtype = getattr(torch, cell.dtype)
-    weights: Mapping[str, Tensor] = exercised_weights(config, candidate.conventions, cell.seed, dtype)
-    with contextlib.suppress(NotSupported):
-        candidate.call("load", model, weights)
-    images = ImagePool(config, cell.batch, size=POOL_SIZE, seed=cell.seed, device=cell.device, dtype=dtype)
-    return Workload(candidate=candidate, model=model, images=images)

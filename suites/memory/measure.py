@@ -29,11 +29,12 @@ def measure(cell: Cell) -> MeasurementRecord:
         NotSupported: the implementation has no such model, or cannot be trained.
     """
     started = time.monotonic()
-    config, element_bytes = model_config(cell.model), getattr(torch, cell.dtype).itemsize
+    config, dtype = model_config(cell.model), getattr(torch, cell.dtype)
+    element_bytes = dtype.itemsize
     candidate = Candidate(resolve(cell.implementation), cell.device)
     torch.set_num_threads(cell.threads)
     before = memory.resident() if cell.device == "cpu" else None
-    work = prepared(cell, candidate, config, candidate.build(config, getattr(torch, cell.dtype)))
+    work = prepared(cell, candidate, config, candidate.build(config, dtype))
     training = cell.task == "training"
     found = (_training if training else _inference)(cell, work)
     return record(
@@ -74,7 +75,7 @@ def _inference(cell: Cell, work: Workload) -> dict[str, Any]:
 
 
 def _training(cell: Cell, work: Workload) -> dict[str, Any]:
-    training = Training(work, model_config(cell.model).num_classes, cell.batch, cell.seed)
+    training = Training(work, cell, model_config(cell.model).num_classes)
     for _ in range(_WARM_UP):
         training.step()
     peaks = _peaks(cell, training.step)

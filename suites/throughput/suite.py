@@ -1,63 +1,103 @@
-"""The throughput suite: images a second, one cell for each implementation, model and batch."""
+"""The throughput suite: images a second, one cell for each implementation and point of its sweeps."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 
 from vitbench.measurement import unmeasured
-from vitbench.options import Options
+from vitbench.options import CHANNELS_LAST, COMPILED, Options
 from vitbench.plan import Cell
 from vitbench.results import append
 from vitbench.suite import Suite
 
 
-@dataclass(frozen=True)
-class Axes:
-    """What a preset measures, and how long one cell may take."""
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """Every combination of what it lists."""
 
     models: tuple[str, ...]
-    batches: tuple[int, ...]
-    time_limit_s: float
+    batches: tuple[int, ...] = (8,)
+    tasks: tuple[str, ...] = ("inference",)
+    dtypes: tuple[str, ...] = ("float32",)
+    modes: tuple[str, ...] = ("eager",)
 
+    def asked(self, options: Options) -> "Sweep":
+        """What was asked for instead, where anything was."""
+        given = {name: getattr(options, name) for name in ("models", "batches", "tasks", "dtypes", "modes")}
+        return replace(self, **{name: values for name, values in given.items() if values})
+
+
+BOTH = ("inference", "training")
+HALF_ON_CPU, HALVES = ("bfloat16", "autocast-bfloat16"), ("bfloat16", "float16", "autocast-bfloat16")
+SIZES = ("S/16@224", "S/16@288", "S/16@384", "S/16@512")
 
 ON_CPU = {
-    "quick": Axes(("Ti/16@64",), (8,), 120),
-    "standard": Axes(("Ti/16@224", "S/16@224"), (1, 8), 300),
-    "full": Axes(("Ti/16@224", "S/16@224", "B/16@224", "B/16@384"), (1, 8), 1800),
+    "quick": [Sweep(models=("Ti/16@64",), tasks=BOTH)],
+    "standard": [Sweep(models=("Ti/16@224",), batches=(1, 8)), Sweep(models=("Ti/16@224",), tasks=("training",))],
+    "full": [
+        Sweep(models=("Ti/16@224", "S/16@224", "B/16@224"), batches=(1, 2, 4, 8, 16)),
+        Sweep(models=SIZES, batches=(4,)),
+        Sweep(models=("Ti/16@224", "S/16@224"), tasks=("training",)),
+        Sweep(models=("S/16@224",), tasks=BOTH, dtypes=HALF_ON_CPU),
+        Sweep(models=("S/16@224",), modes=(CHANNELS_LAST, "compile", "compile-max-autotune")),
+    ],
 }
 ON_CUDA = {
-    "quick": Axes(("Ti/16@224",), (8,), 120),
-    "standard": Axes(("Ti/16@224", "S/16@224", "B/16@224"), (1, 64), 300),
-    "full": Axes(("Ti/16@224", "S/16@224", "B/16@224", "B/16@384", "L/16@224", "H/14@224"), (1, 8, 64, 256), 900),
+    "quick": [Sweep(models=("Ti/16@224",), tasks=BOTH)],
+    "standard": [
+        Sweep(models=("S/16@224", "B/16@224"), batches=(1, 64), dtypes=("float32", "bfloat16")),
+        Sweep(
+            models=("B/16@224",), batches=(64,), tasks=BOTH, dtypes=("autocast-bfloat16",), modes=("eager", "compile")
+        ),
+    ],
+    "full": [
+        Sweep(models=("S/16@224", "B/16@224", "L/16@224"), batches=(1, 8, 32, 128, 512), dtypes=("bfloat16",)),
+        Sweep(models=SIZES, batches=(64,), dtypes=("bfloat16",)),
+        Sweep(models=("B/16@224",), batches=(128,), tasks=BOTH, dtypes=("float32", "tf32", *HALVES)),
+        Sweep(
+            models=("B/16@224",),
+            batches=(128,),
+            tasks=BOTH,
+            dtypes=("autocast-bfloat16",),
+            modes=(CHANNELS_LAST, *COMPILED),
+        ),
+        Sweep(models=("L/16@224", "H/14@224"), batches=(64,), tasks=BOTH, dtypes=("autocast-bfloat16",)),
+    ],
 }
+TIME_LIMIT_S = {"quick": 120, "standard": 300, "full": 1800}
 
 
 def plan(options: Options) -> Iterator[Cell]:
-    """Float32, eager inference of every model at every batch; each model by all implementations in turn."""
-    axes = (ON_CPU if options.device == "cpu" else ON_CUDA)[options.preset]
-    for model in options.models or axes.models:
-        for batch in options.batches or axes.batches:
-            for implementation in options.implementations:
-                yield Cell(
-                    suite="throughput",
-                    implementation=implementation,
-                    task="inference",
-                    model=model,
-                    dtype="float32",
-                    batch=batch,
-                    mode="eager",
-                    device=options.device,
-                    threads=options.threads,
-                    preset=options.preset,
-                    seed=options.seed,
-                    timed=True,
-                    time_limit_s=options.time_limit_s or axes.time_limit_s,
-                )
+    """The preset's sweeps, each point by all implementations in turn, and no point twice."""
+    sweeps = (ON_CPU if options.device == "cpu" else ON_CUDA)[options.preset]
+    points = [point for sweep in sweeps for point in _points(sweep.asked(options))]
+    for task, model, dtype, mode, batch in dict.fromkeys(points):
+        for implementation in options.implementations:
+            yield Cell(
+                suite="throughput",
+                implementation=implementation,
+                task=task,
+                model=model,
+                dtype=dtype,
+                batch=batch,
+                mode=mode,
+                device=options.device,
+                threads=options.threads,
+                preset=options.preset,
+                seed=options.seed,
+                timed=True,
+                time_limit_s=options.time_limit_s or TIME_LIMIT_S[options.preset],
+            )
+
+
+def _points(sweep: Sweep) -> Iterator[tuple[str, str, str, str, int]]:
+    return product(sweep.tasks, sweep.models, sweep.dtypes, sweep.modes, sweep.batches)
 
 
 def run(cell: Cell, results: Path) -> int:
     """Measure one cell."""
-    from vitbench.suites.throughput.inference import measure  # noqa: PLC0415  # torch, needed only now
+    from vitbench.suites.throughput.measure import measure  # noqa: PLC0415  # torch, needed only now
 
     append(results, measure(cell))
     return 0
@@ -65,7 +105,7 @@ def run(cell: Cell, results: Path) -> int:
 
 SUITE = Suite(
     name="throughput",
-    summary="inference in images a second, float32, eager",
+    summary="inference and training in images a second: batches, sizes, arithmetics, eager and compiled",
     plan=plan,
     run=run,
     lost=unmeasured,
