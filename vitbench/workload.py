@@ -60,7 +60,7 @@ def prepared(cell: Cell, candidate: Candidate, config: ViTConfig, model: Model) 
         candidate.call("load", model, weights)
     images = ImagePool(config, cell.batch, size=POOL_SIZE, seed=cell.seed, device=cell.device, dtype=dtype)
     if cell.mode == CHANNELS_LAST and isinstance(model, nn.Module):
-        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        model.to(memory_format=torch.channels_last)
         images.batches = [batch.contiguous(memory_format=torch.channels_last) for batch in images.batches]
     logits = partial(candidate.adapter.logits, model)
     answer = logits if isinstance(model, nn.Module) else _waiting(logits)

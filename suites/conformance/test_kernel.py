@@ -1,5 +1,6 @@
 """KERNEL: an attention kernel alone (Eq. 6 and 7)."""
 
+from collections.abc import Callable
 from contextlib import suppress
 
 import torch
@@ -27,7 +28,7 @@ HALVES = (torch.bfloat16, torch.float16)
 LONG = (256, 64, 128)
 LONGER = (1024, 256, 512)  # what is lost in half precision grows with the sum
 
-UPSTREAM = {
+UPSTREAM: dict[str, Callable[[KernelCase, torch.dtype], torch.Tensor]] = {
     "contiguous": lambda case, dtype: case.random(case.shape, stream=1).to(dtype),
     # as it comes from a model that merged the heads
     "merged": lambda case, dtype: split_heads(merge_heads(case.random(case.shape, stream=1).to(dtype)), case.heads),
