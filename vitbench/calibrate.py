@@ -241,7 +241,8 @@ def _matrix(rows: Sequence[Row], candidates: Sequence[Specimen], extent: Extent)
 
 
 def _verdict(matrix: Matrix, faults: Sequence[str], duration_s: float) -> str:
-    mutants, right = matrix.of(Kind.MUTANT), matrix.of(Kind.EQUIVALENT, Kind.BENIGN)
+    mutants = [row for row in matrix.of(Kind.MUTANT) if row.specimen.breaks in matrix.requirements]
+    right = matrix.of(Kind.EQUIVALENT, Kind.BENIGN)
     killed = sum(bool(row.killed_by) for row in mutants)
     alarms, examples = sum(len(row.false_alarms) for row in right), sum(row.examples for row in right)
     whole = matrix.every_mutant and matrix.every_check

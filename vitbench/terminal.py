@@ -69,7 +69,8 @@ def write_summary(
         reporter.line(f"{len(session.records)} of {asked} requirements were judged: a selection has no verdict")
     else:
         for level, tally in (("SHOULD", verdict.should), ("MAY", verdict.may)):
-            reporter.line(f"{level} {tally}")
+            if tally.total:
+                reporter.line(f"{level} {tally}")
         colour = _COLOURS.get(verdict.verdict, {"red": True, "bold": True})
         reporter.line(f"MUST {verdict.must}{failed_besides(verdict.should, verdict.may)}: {verdict.verdict}", **colour)
         if why := _exit_code_explained(session, verdict):
