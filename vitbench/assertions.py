@@ -19,9 +19,10 @@ SEMANTICS_RELATIVE = 1e-10
 """Tier S. Rounding of float64 through a few blocks stays near 1e-14; the mildest known defect, the tanh form of
 GELU, is near 1e-4. The bound lies between, four orders from either."""
 
-FLOAT32_INSIDE_RELATIVE = 1e-5
+FLOAT32_INSIDE_RELATIVE = 5e-5
 """For a candidate that was seen to round to float32 on the way (a softmax or LayerNorm in float32): its results are
-good to about 1e-6 of the largest value, through a few blocks."""
+good to about 1e-6 of the largest value, through a few blocks. Among two hundred configurations a check, the worst of a right
+one was 1.2e-5: a LayerNorm of small variance, and a gradient through three of them."""
 
 NUMERICS_FACTOR = 2
 NUMERICS_GRADIENT_FACTOR = 3
@@ -37,7 +38,7 @@ DIFFERENCES_RELATIVE = 1e-5
 """For slopes by finite differences in float64, whose own error is near 1e-8 of the gradient's length: a gradient that
 forgets the scale of a mask is off by a tenth of it."""
 
-_FLOAT32_ERROR_FACTOR = 2
+_FLOAT32_ERROR_FACTOR = 4  # the reference's own error is one draw; a gradient's was 2.1 times that in one of twenty
 _FLOAT32_ULPS = 2
 
 
@@ -101,13 +102,13 @@ def _compare(actual: Tensor, expected: Tensor, what: str, float32_error: float |
     if current_evidence().float32_inside:
         bound, rule = (
             FLOAT32_INSIDE_RELATIVE * scale,
-            "1e-5 of the largest expected value, for float32 inside the model",
+            f"{FLOAT32_INSIDE_RELATIVE:.0e} of the largest expected value, for float32 inside the model",
         )
         current_evidence().note("computes in float32 inside, whatever it is given; judged by float32's error")
     if float32_error is not None and _on_float32_grid(actual if witness is None else witness):
         allowed = _FLOAT32_ERROR_FACTOR * float32_error + _FLOAT32_ULPS * torch.finfo(torch.float32).eps * scale
         if allowed > bound:
-            bound, rule = allowed, "twice the reference's own error in float32"
+            bound, rule = allowed, f"{_FLOAT32_ERROR_FACTOR} times the reference's own error in float32"
         current_evidence().note(f"{what}: computed in float32 for float64 input; judged by float32's error")
     _judge(actual, expected, what, bound, rule)
 

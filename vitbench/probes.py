@@ -24,8 +24,18 @@ def one_patch_changed_each(image: Tensor, config: ViTConfig) -> Tensor:
             slice(row * patch_h, (row + 1) * patch_h),
             slice(column * patch_w, (column + 1) * patch_w),
         )
-        copies[place] = copies[place] + 1 + copies[place].abs()
+        copies[place] = roughened(copies[place])
     return copies
+
+
+def roughened(pixels: Tensor) -> Tensor:
+    """Every pixel changed by more than itself, neighbours in opposite directions. (…, C, H, W), shape kept.
+
+    A LayerNorm over a patch's pixels hides what scales or shifts them all alike.
+    """
+    places = torch.meshgrid(*(torch.arange(size) for size in pixels.shape[-3:]), indexing="ij")
+    signs = 1 - 2 * (sum(places) % 2)
+    return pixels + signs * (1 + pixels.abs())
 
 
 def of_odd_brightness(images: Tensor, config: ViTConfig) -> Tensor:
