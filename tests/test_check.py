@@ -130,7 +130,7 @@ def test_an_argument_may_be_drawn_in_another_way_for_each_preset() -> None:
 
 
 def test_presets_grow() -> None:
-    assert EXAMPLES == {"quick": 10, "standard": 50, "full": 500}
+    assert EXAMPLES == {"quick": 8, "standard": 45, "full": 500}
 
 
 def test_the_same_seed_draws_the_same_examples_and_another_seed_others() -> None:

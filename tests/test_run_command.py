@@ -407,9 +407,13 @@ def test_an_interrupt_keeps_what_there_is_ends_the_child_and_says_how_to_read(
     body = "def build(self, config): import os, time; open('pid', 'w').write(str(os.getpid())); time.sleep(600)"
     file = adapter(tmp_path, "sleeps.py", body)
     command = [sys.executable, "-m", "vitbench.run", "--impl", "reference", "--impl", file, *TINY]
-    process = subprocess.Popen(
-        [*command, "--suite", "throughput", "--output", "out"], cwd=tmp_path, stdout=subprocess.PIPE, text=True
-    )
+    before = signal.signal(stop, lambda *_: None)  # heard by the run even where the tests were started to ignore it
+    try:
+        process = subprocess.Popen(
+            [*command, "--suite", "throughput", "--output", "out"], cwd=tmp_path, stdout=subprocess.PIPE, text=True
+        )
+    finally:
+        signal.signal(stop, before)
     pid = tmp_path / "pid"
     _wait_until(lambda: pid.exists() and pid.read_text() != "")
     process.send_signal(stop)

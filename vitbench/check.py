@@ -27,7 +27,7 @@ from vitbench.stored_example import StoredExample, after_replay
 
 Check = TypeVar("Check", bound=Callable[..., None])
 
-EXAMPLES = {"quick": 10, "standard": 50, "full": 500}
+EXAMPLES = {"quick": 8, "standard": 45, "full": 500}
 """Configurations per requirement. Presets are the same words everywhere."""
 
 FEW = {"quick": 4, "standard": 15, "full": 100}

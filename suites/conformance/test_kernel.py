@@ -126,7 +126,7 @@ def test_float32_is_as_precise_as_it_can_be(impl: Kernel, case: KernelCase) -> N
 
 
 @requirement("VIT-KERNEL-HALF")
-@given(case=kernel_cases(tokens=LONGER), dtype=st.sampled_from(HALVES))
+@given(case=kernel_cases(tokens=LONGER), dtype=st.sampled_from(HALVES), examples={"quick": 16})
 def test_half_precision_is_as_precise_as_it_can_be(impl: Kernel, case: KernelCase, dtype: torch.dtype) -> None:
     trial = impl.trial(case, dtype)
     trial.assert_output(trial.output(), f"output in {short(dtype)}")
