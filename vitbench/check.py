@@ -30,7 +30,7 @@ Check = TypeVar("Check", bound=Callable[..., None])
 EXAMPLES = {"quick": 8, "standard": 45, "full": 500}
 """Configurations per requirement. Presets are the same words everywhere."""
 
-FEW = {"quick": 4, "standard": 15, "full": 100}
+FEW = {"quick": 3, "standard": 15, "full": 100}
 """For properties that hardly hang on a model's sizes."""
 
 _GLOBAL_SEED = 20_211_022

@@ -25,7 +25,7 @@ LARGE_FEATURE = 50.0
 
 CASES = vit_cases(heads=HEADS, batches=BATCHES, classes=CLASSES, mlp_dims=MLP_DIMS)
 OF = st.sampled_from(("logits", "gradients", "logits"))
-SOME = {"quick": 9}
+SOME = {"quick": 6}
 MANY_TOKENS = (
     {
         "case": Case(

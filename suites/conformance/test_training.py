@@ -43,7 +43,6 @@ LEARNED = 0.1  # of the cross-entropy of guessing
 @given(
     case=st.one_of(vit_cases(), vit_cases(pool="mean"), vit_cases(head="mlp")),
     dropping=WITH_DROPOUT,
-    examples={"quick": 9},
     beyond=({"case": MANY_TOKENS, "dropping": False}, {"case": MANY_BLOCKS, "dropping": False}),
 )
 def test_the_gradients_are_those_of_the_papers_model(impl: Candidate, case: Case, dropping: bool) -> None:
