@@ -176,3 +176,18 @@ def test_a_line_through_the_peaks_is_found_again() -> None:
     assert growth.largest_batch(1700) == 10
     assert growths(records[:1]) == []
     assert growths([replace(r, task=f"task {r.batch}") for r in records]) == []
+
+
+def test_tasks_and_dtypes_that_are_asked_for_are_weighed() -> None:
+    from vitbench.options import parse
+
+    cells = plan(parse(["--impl", "reference", "--task", "training", "--dtype", "bfloat16", "--batch", "1"]))
+    assert [(c.task, c.dtype) for c in cells] == [("training", "bfloat16")]
+    half, whole = measured(cell(dtype="bfloat16")), measured(cell())
+    assert 2 * half.parameters_bytes == whole.parameters_bytes
+    assert half.activations_bytes < 0.7 * whole.activations_bytes  # some statistics stay in float32
+
+
+def test_a_mixture_of_dtypes_is_not_weighed() -> None:
+    with pytest.raises(NotSupported, match="in one dtype for all, not in autocast-bfloat16"):
+        measured(cell(dtype="autocast-bfloat16"))

@@ -197,17 +197,17 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="images per forward pass, repeatable (default: those of the preset)",
     )
-    for option, choices, meaning in (
-        ("--task", TASKS, "what to do with a model"),
-        ("--dtype", tuple(ARITHMETICS), "in which arithmetic"),
-        ("--mode", MODES, "how to run it"),
+    for option, choices, meaning, suites in (
+        ("--task", TASKS, "what to do with a model", "suites throughput and memory"),
+        ("--dtype", tuple(ARITHMETICS), "in which arithmetic", "suites throughput, memory and attention"),
+        ("--mode", MODES, "how to run it", "suite throughput"),
     ):
         what.add_argument(
             option,
             action="append",
             default=[],
             choices=choices,
-            help=f"{meaning}, repeatable: {', '.join(choices)} (for the suite throughput; default: those of the preset)",
+            help=f"{meaning}, repeatable: {', '.join(choices)} (for the {suites}; default: those of the preset)",
         )
     what.add_argument(
         "--seed",

@@ -28,6 +28,12 @@ class Cell:
     timed: bool = False  # runs alone: nothing else of this run beside it
     time_limit_s: float = 600.0
 
+    @classmethod
+    def asked(cls, options: Options, **point: Any) -> Self:
+        """A point on the device, with the threads, preset and seed, that the options ask for."""
+        everywhere = {name: getattr(options, name) for name in ("device", "threads", "preset", "seed")}
+        return cls(**everywhere, **point)
+
     @property
     def key(self) -> str:
         """A name that no other cell of the plan has; the same cell of another run has the same."""

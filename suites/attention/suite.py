@@ -55,11 +55,12 @@ def plan(options: Options) -> Iterator[Cell]:
     axes = (ON_CPU if on_cpu else ON_CUDA)[options.preset]
     for model in options.models or axes.models:
         for batch in options.batches or axes.batches:
-            for dtype in axes.dtypes:
+            for dtype in options.dtypes or axes.dtypes:
                 for direction in DIRECTIONS:
                     for mode in (CALLS,) if on_cpu else (COLD, REPLAY):
                         for kernel in _kernels(options, axes):
-                            yield Cell(
+                            yield Cell.asked(
+                                options,
                                 suite="attention",
                                 implementation=kernel,
                                 name=package_of(kernel),
@@ -68,10 +69,6 @@ def plan(options: Options) -> Iterator[Cell]:
                                 dtype=dtype,
                                 batch=batch,
                                 mode=mode,
-                                device=options.device,
-                                threads=options.threads,
-                                preset=options.preset,
-                                seed=options.seed,
                                 timed=True,
                                 time_limit_s=options.time_limit_s or axes.time_limit_s,
                             )

@@ -18,13 +18,10 @@ TIME_LIMIT_S = {"quick": 300.0, "standard": 1800.0, "full": 7200.0}
 def plan(options: Options) -> Iterator[Cell]:
     """All requirements of one implementation make one cell, since the verdict speaks of them together."""
     for implementation in options.implementations:
-        yield Cell(
+        yield Cell.asked(
+            options,
             suite="conformance",
             implementation=implementation,
-            device=options.device,
-            threads=options.threads,
-            preset=options.preset,
-            seed=options.seed,
             time_limit_s=options.time_limit_s or TIME_LIMIT_S[options.preset],
         )
 

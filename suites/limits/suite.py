@@ -19,13 +19,10 @@ _TIME_LIMIT_S = 120.0
 
 def plan(options: Options) -> Iterator[Cell]:
     """One cell, of torch's own product and copy."""
-    yield Cell(
+    yield Cell.asked(
+        options,
         suite=LIMITS,
         implementation="torch",
-        device=options.device,
-        threads=options.threads,
-        preset=options.preset,
-        seed=options.seed,
         timed=True,
         time_limit_s=options.time_limit_s or _TIME_LIMIT_S,
     )

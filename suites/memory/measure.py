@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from vitbench import memory
+from vitbench.adapter import NotSupported
+from vitbench.arithmetic import arithmetic
 from vitbench.candidate import Candidate
 from vitbench.environment import device_name
 from vitbench.measurement import record
@@ -26,10 +28,14 @@ def measure(cell: Cell) -> MeasurementRecord:
     """The peaks of a forward pass or a training step after warm-up, and what they are made of.
 
     Raises:
-        NotSupported: the implementation has no such model, or cannot be trained.
+        NotSupported: the implementation has no such model, or cannot be trained; or a mixture of dtypes is asked for,
+            whose activations have no closed form here.
     """
     started = time.monotonic()
-    config, dtype = model_config(cell.model), getattr(torch, cell.dtype)
+    how = arithmetic(cell.dtype)
+    if how.stored != how.products:
+        raise NotSupported(f"memory is weighed in one dtype for all, not in {cell.dtype}")
+    config, dtype = model_config(cell.model), getattr(torch, how.stored)
     element_bytes = dtype.itemsize
     candidate = Candidate(resolve(cell.implementation), cell.device)
     torch.set_num_threads(cell.threads)

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 from vitbench.measurement import unmeasured
-from vitbench.options import Options
+from vitbench.options import TASKS, Options
 from vitbench.plan import Cell
 from vitbench.results import append
 from vitbench.suite import Suite
@@ -20,7 +21,6 @@ class Axes:
     time_limit_s: float
 
 
-TASKS = ("inference", "training")
 ON_CPU = {
     "quick": Axes(("Ti/16@64",), (1, 8), 120),
     "standard": Axes(("Ti/16@224",), (1, 4, 8), 300),
@@ -34,24 +34,21 @@ ON_CUDA = {
 
 
 def plan(options: Options) -> Iterator[Cell]:
-    """Both tasks in float32, eager, of every model at every batch; each by all implementations in turn."""
+    """Both tasks, eager, of every model at every batch; each by all implementations in turn."""
     axes = (ON_CPU if options.device == "cpu" else ON_CUDA)[options.preset]
     for model in options.models or axes.models:
-        for task in TASKS:
+        for task, dtype in product(options.tasks or TASKS, options.dtypes or ("float32",)):
             for batch in options.batches or axes.batches:
                 for implementation in options.implementations:
-                    yield Cell(
+                    yield Cell.asked(
+                        options,
                         suite="memory",
                         implementation=implementation,
                         task=task,
                         model=model,
-                        dtype="float32",
+                        dtype=dtype,
                         batch=batch,
                         mode="eager",
-                        device=options.device,
-                        threads=options.threads,
-                        preset=options.preset,
-                        seed=options.seed,
                         timed=options.device != "cpu",  # memory of a device is shared, that of a process is its own
                         time_limit_s=options.time_limit_s or axes.time_limit_s,
                     )

@@ -74,7 +74,8 @@ def plan(options: Options) -> Iterator[Cell]:
     points = [point for sweep in sweeps for point in _points(sweep.asked(options))]
     for task, model, dtype, mode, batch in dict.fromkeys(points):
         for implementation in options.implementations:
-            yield Cell(
+            yield Cell.asked(
+                options,
                 suite="throughput",
                 implementation=implementation,
                 task=task,
@@ -82,10 +83,6 @@ def plan(options: Options) -> Iterator[Cell]:
                 dtype=dtype,
                 batch=batch,
                 mode=mode,
-                device=options.device,
-                threads=options.threads,
-                preset=options.preset,
-                seed=options.seed,
                 timed=True,
                 time_limit_s=options.time_limit_s or TIME_LIMIT_S[options.preset],
             )
