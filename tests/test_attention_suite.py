@@ -107,7 +107,7 @@ def test_speed_stands_beside_error_and_the_name_of_what_ran() -> None:
         FORWARD,
     )
     assert record.shape == Shape(batch=2, heads=3, tokens=17, head_dim=64)
-    assert record.kernels_ran[0] == "aten::_scaled_dot_product_flash_attention_for_cpu"
+    assert "aten::_scaled_dot_product_flash_attention_for_cpu" in record.kernels_ran  # the longest, unless disturbed
     assert record.flops == 4 * 2 * 3 * 17**2 * 64
     assert record.latency_s is not None
     assert record.flops_per_s == record.flops / record.latency_s
