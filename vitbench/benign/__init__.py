@@ -18,7 +18,6 @@ from vitbench.benign.adapters import (
     CompiledAdapter,
     LazyAdapter,
     PrescaledAdapter,
-    ReversedHeadsAdapter,
     RewrittenAdapter,
     SinglePrecisionAdapter,
     StyledAdapter,
@@ -77,11 +76,10 @@ WRITTEN = {
 since what they round is judged by a wider tolerance. What concerns other parts of a model cannot hide one another."""
 
 STYLES = {
-    "module-library-attention": (
-        "torch.nn.MultiheadAttention, positions kept as an image, the class token's apart",
-        Style(attention="library", table_on_grid=True),
+    "module-library-block": (
+        "torch.nn.TransformerEncoderLayer, norm first, positions kept as an image, the class token's apart",
+        Style(attention="library-block", table_on_grid=True),
     ),
-    "module-library-block": ("torch.nn.TransformerEncoderLayer, norm first", Style(attention="library-block")),
     "module-sequence-first": (
         "torch.nn.TransformerEncoderLayer on (N+1, B, D), patches flattened as (P_h, P_w, C)",
         Style(attention="library-block", sequence_first=True, pixels_last=True),
@@ -94,11 +92,6 @@ _OWN = (
         for id_, (summary, style) in STYLES.items()
     ),
     Benign(
-        id="heads-reversed",
-        summary="three projections, keys without a bias, heads kept in the opposite order",
-        make=partial(ReversedHeadsAdapter, "heads-reversed", Style(key_bias=False)),
-    ),
-    Benign(
         id="channels-last",
         summary="model and images in channels-last layout, packed qkv, class token and its position kept as their sum",
         make=partial(ChannelsLastAdapter, "channels-last", Style(attention="packed", folded=True)),
@@ -106,12 +99,12 @@ _OWN = (
     Benign(id="vmapped", summary="a model of one image, vmapped over the batch", make=partial(VmapAdapter, "vmapped")),
     Benign(
         id="lazy",
-        summary="an object that makes its torch module when first used",
+        summary="an object that makes its torch module when first used; keys without a bias, heads in the opposite order",
         make=partial(LazyAdapter, "lazy"),
     ),
     Benign(
         id="any-size",
-        summary="positions resized in float32 in each call, for images of whatever size",
+        summary="positions resized in float32 in each call, for images of whatever size; torch.nn.MultiheadAttention",
         make=partial(AnySizeAdapter, "any-size"),
     ),
     Benign(

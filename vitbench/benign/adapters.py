@@ -109,7 +109,7 @@ class AnySizeAdapter(StyledAdapter):
     """A model that takes images of every size as it is, and resizes its positions in each call."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(name, Style(any_size=True))
+        super().__init__(name, Style(any_size=True, attention="library"))
 
     def at_image_size(self, model: Any, image_size: tuple[int, int]) -> Any:
         del image_size
@@ -218,7 +218,7 @@ class LazyAdapter(Adapter):
     conventions = StyledAdapter.conventions
 
     def __init__(self, name: str) -> None:
-        self.name, self._inner = name, StyledAdapter(name)
+        self.name, self._inner = name, ReversedHeadsAdapter(name, Style(key_bias=False))
 
     def build(self, config: ViTConfig) -> LazyModel:
         self._inner.build(config)  # for its refusals
