@@ -22,7 +22,7 @@ from vitbench.candidate import Candidate
 from vitbench.cases import Case, vit_cases
 from vitbench.check import FEW, given, requirement
 from vitbench.errors import NotSupported
-from vitbench.probes import ATTENTION_FEATURES, MLP_FEATURES, apart, hidden_read_out, uniform_attention
+from vitbench.probes import ATTENTION_FEATURES, MLP_FEATURES, apart, hidden_read_out, together, uniform_attention
 from vitbench.statistics import binomial_probability
 from vitbench.trial import Trial
 
@@ -59,6 +59,7 @@ def test_elements_behind_both_branches_are_dropped(impl: Candidate, case: Case, 
     drawn = _drawn(trial, _added(trial), trial.config.num_tokens * (trial.config.width // 2))
     for features, what in BRANCHES:
         _assert_dropped(drawn.of(features), rate, f"elements behind the {what}, (image, block, token, feature)")
+    _assert_masks_differ(trial, rate)
     expected = trial.logits()
     with trial.training():
         what = "logits in training mode, of a final norm that returns its bias whatever was dropped before it"
@@ -235,6 +236,16 @@ def _assert_independent(masks: Sequence[tuple[str, float, Tensor]]) -> None:
         if can_tell_rate(one.numel(), differing):
             what = f"{where}: images in which it and {before.partition(',')[0]} are not dropped alike"
             assert_rate(int((one != other).sum()), one.numel(), differing, what)
+
+
+def _assert_masks_differ(trial: Trial, rate: float) -> None:
+    """Behind the MLP other elements fall than behind the attention of the same block."""
+    shared = trial.with_weights(together(trial.weights, trial.config))
+    drawn = _drawn(shared, _added(shared), trial.config.num_tokens * trial.config.width)
+    added = (drawn.in_training * (1 - rate)).round()  # 1 by the attention, 2 by the MLP
+    behind_attention, behind_mlp = added % 2 == 0, added < 2  # noqa: PLR2004
+    what = "elements that fall behind one branch and not behind the other, (image, block, token, feature)"
+    assert_rate(int((behind_attention != behind_mlp).sum()), added.numel(), 2 * rate * (1 - rate), what)
 
 
 def _assert_dropped(drawn: Drawn, rate: float, what: str) -> None:

@@ -110,8 +110,9 @@ def test_an_equal_number_of_patches_is_no_reason_to_keep_the_table(impl: Candida
 @given(case=resize_cases(), examples={"quick": 2, "standard": 10, "full": 50})  # of 64 sizes each
 def test_every_size_is_reached(impl: Candidate, case: ResizeCase) -> None:
     reached = _reached(impl, case)
-    for side in range(1, 65):
-        new_grid = (side, 65 - side) if impl.resizes_rectangles else (side, side)
+    rectangles = ((side, 65 - side) for side in range(1, 65))
+    squares = ((side, side) for side in range(2, 65))
+    for new_grid in ((1, 1), *(rectangles if impl.resizes_rectangles else squares)):
         _assert_resized_as_declared(impl, replace(reached, new_grid=new_grid))
 
 

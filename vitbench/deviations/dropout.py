@@ -71,6 +71,18 @@ def _by_one_draw(z: Tensor, weights: Weights, config: ViTConfig, conventions: Co
     return z + vit.drop_path(added, config.drop_path, mode)
 
 
+def _by_one_mask(z: Tensor, weights: Weights, config: ViTConfig, conventions: Conventions, mode: vit.Mode) -> Tensor:
+    """A mask that is drawn once for a block, and kept for its second branch."""
+    kept = _mask(tuple(z.shape), z, config.dropout) / (1 - config.dropout)
+    dropped = _dropping(lambda x, _: x * kept)
+    normed = vit.layer_norm(z, within(weights, "norm1"), conventions)
+    attended = vit.multi_head_self_attention(normed, within(weights, "attention"), config, mode)
+    z = z + vit.drop_path(dropped(attended, config.dropout, mode), config.drop_path, mode)
+    normed = vit.layer_norm(z, within(weights, "norm2"), conventions)
+    expanded = vit.mlp(normed, within(weights, "mlp"), config, conventions, mode)
+    return z + vit.drop_path(dropped(expanded, config.dropout, mode), config.drop_path, mode)
+
+
 def _attention_dropped_less(
     z: Tensor, weights: Weights, config: ViTConfig, conventions: Conventions, mode: vit.Mode
 ) -> Tensor:
@@ -137,6 +149,12 @@ DEVIATIONS = (
         id="dropout-one-mask-for-the-batch",
         summary="one dropout mask for all images of a batch",
         replaces={"vit.dropout": _dropping(lambda x, rate: x * _mask((1, *x.shape[1:]), x, rate) / (1 - rate))},
+        breaks="VIT-TRAIN-DROPOUT-BRANCHES",
+    ),
+    Deviation(
+        id="dropout-one-mask-for-both-branches",
+        summary="one dropout mask for both branches of a block",
+        replaces={"vit.encoder_block": _by_one_mask},
         breaks="VIT-TRAIN-DROPOUT-BRANCHES",
     ),
     Deviation(

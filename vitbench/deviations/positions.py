@@ -55,6 +55,10 @@ def _half_detached(image: Tensor, new_grid: tuple[int, int], kind: PositionResiz
     return _resize_grid(0.5 * (image + image.detach()), new_grid, kind)
 
 
+def _mean_at_one(image: Tensor, new_grid: tuple[int, int], kind: PositionResize) -> Tensor:
+    return image.mean(dim=(2, 3), keepdim=True) if new_grid == (1, 1) else _resize_grid(image, new_grid, kind)
+
+
 def _nearest_when_large(image: Tensor, new_grid: tuple[int, int], kind: PositionResize) -> Tensor:
     return (_nearest if max(new_grid) > 32 else _resize_grid)(image, new_grid, kind)  # noqa: PLR2004
 
@@ -165,6 +169,12 @@ DEVIATIONS = (
         id="resize-nearest-when-large",
         summary="the nearest position above 32 patches a side",
         replaces={"positions.resize_grid": _nearest_when_large},
+        breaks="VIT-POS-SWEEP",
+    ),
+    Deviation(
+        id="resize-mean-to-one",
+        summary="the mean of all positions for a single patch",
+        replaces={"positions.resize_grid": _mean_at_one},
         breaks="VIT-POS-SWEEP",
     ),
     Deviation(
