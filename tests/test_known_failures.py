@@ -42,6 +42,15 @@ def test_an_empty_file_knows_nothing(tmp_path: Path) -> None:
     assert loaded(tmp_path, "# nothing yet\n").entries == {}
 
 
+def test_says_every_mistake_at_once(tmp_path: Path) -> None:
+    text = f'[{ID}]\nreason = ""\n[VIT-NO-SUCH]\nreason = "x"\n[VIT-TOKEN-POSITION]\nreason = "fine"\n'
+    with pytest.raises(KnownFailuresUnusable) as raised:
+        loaded(tmp_path, text)
+    first, second = str(raised.value).splitlines()
+    assert f"[{ID}] says no reason" in first
+    assert "[VIT-NO-SUCH] is no requirement" in second
+
+
 @pytest.mark.parametrize(
     ("text", "mistake"),
     [

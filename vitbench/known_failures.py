@@ -159,12 +159,14 @@ def load(path: Path, *, today: date | None = None, for_update: bool = False) -> 
             f"known failures {path}: not TOML: {' '.join(str(error).split())}; mend that place, or move the file away "
             "and write it anew with --update-known"
         ) from error
-    entries = {}
+    entries, mistakes = {}, []
     for name, table in tables.items():
         try:
             entries[name] = _entry(name, table, today or datetime.now(UTC).date(), for_update=for_update)
         except _Mistake as error:
-            raise KnownFailuresUnusable(f"known failures {path}: [{name}] {error}") from error
+            mistakes.append(f"known failures {path}: [{name}] {error}")
+    if mistakes:  # all at once, so that a file is mended in one go
+        raise KnownFailuresUnusable("\n".join(mistakes))
     return KnownFailures(path=path, entries=entries)
 
 
