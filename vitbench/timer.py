@@ -159,16 +159,13 @@ def sample(launch: Launch, clock: Clock, effort: Effort, renew: Callable[[], Non
     ``renew`` draws conditions anew before each round, such as the memory layout, on which a process's figures
     depend for all its life; one launch that is not sampled follows it.
     """
-    with _garbage_collection_paused():
-        warmup = _warm_up(launch, clock, effort)
-        per_round = max(1, int(clock.round_s / max(median(warmup[-_WINDOW:]), 1e-9)))
+    with garbage_collection_paused():
+        warmup = warm_up(launch, clock, effort)
+        per_round = launches_of_a_round(warmup, clock)
         samples: list[float] = []
         rounds, in_rounds_s, started = 0, 0.0, clock.now_s()
         while True:
-            gc.collect()
-            if renew is not None:
-                renew()
-                clock.time(launch, 1)
+            begin_round(launch, clock, renew)
             round_started = clock.now_s()
             samples += clock.time(launch, per_round)
             now = clock.now_s()
@@ -176,11 +173,9 @@ def sample(launch: Launch, clock: Clock, effort: Effort, renew: Callable[[], Non
             converged = _narrow(samples, effort)
             if now - started >= effort.most_s or (converged and now - started >= effort.least_s):
                 break
-    return Timing(
-        samples_s=tuple(samples),
-        median_s=median(samples),
-        interval=median_interval(samples),
-        converged=converged,
+    return timing_of(
+        samples,
+        effort,
         warmup_iterations=len(warmup),
         rounds=rounds,
         started_s=started,
@@ -189,11 +184,48 @@ def sample(launch: Launch, clock: Clock, effort: Effort, renew: Callable[[], Non
     )
 
 
+def timing_of(
+    samples_s: Sequence[float],
+    effort: Effort,
+    *,
+    warmup_iterations: int,
+    rounds: int,
+    started_s: float,
+    ended_s: float,
+    wall_clock_ratio: float | None = None,
+) -> Timing:
+    """What follows from samples, whoever took them."""
+    return Timing(
+        samples_s=tuple(samples_s),
+        median_s=median(samples_s),
+        interval=median_interval(samples_s),
+        converged=_narrow(samples_s, effort),
+        warmup_iterations=warmup_iterations,
+        rounds=rounds,
+        wall_clock_ratio=wall_clock_ratio,
+        started_s=started_s,
+        ended_s=ended_s,
+    )
+
+
 _WINDOW = 5  # launches
 _STABLE = 0.05  # two windows' medians differ by less
 
 
-def _warm_up(launch: Launch, clock: Clock, effort: Effort) -> list[float]:
+def launches_of_a_round(warmup: Sequence[float], clock: Clock) -> int:
+    """How many launches fill a round of the clock."""
+    return max(1, int(clock.round_s / max(median(warmup[-_WINDOW:]), 1e-9)))
+
+
+def begin_round(launch: Launch, clock: Clock, renew: Callable[[], object] | None) -> None:
+    """What comes before the samples of a round: garbage is collected, conditions drawn anew and met once unsampled."""
+    gc.collect()
+    if renew is not None:
+        renew()
+        clock.time(launch, 1)
+
+
+def warm_up(launch: Launch, clock: Clock, effort: Effort) -> list[float]:
     """Launch until two successive windows agree, or the time for it is over; at least once."""
     taken: list[float] = []
     started = clock.now_s()
@@ -215,7 +247,7 @@ def _narrow(samples: Sequence[float], effort: Effort) -> bool:
 
 
 @contextmanager
-def _garbage_collection_paused() -> Iterator[None]:
+def garbage_collection_paused() -> Iterator[None]:
     """No collection falls into a sample; what exists is frozen, so that collecting between rounds is cheap."""
     enabled = gc.isenabled()
     gc.collect()

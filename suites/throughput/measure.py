@@ -1,8 +1,9 @@
 """One cell of throughput: axes, setup, timed callable."""
 
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import nn
 from vitbench import workload
 from vitbench.arithmetic import arithmetic, computing
 from vitbench.candidate import Candidate
+from vitbench.conditions.record import Evidence
 from vitbench.conditions.watch import watching
 from vitbench.environment import device_name
 from vitbench.errors import AdapterBroken
@@ -25,13 +27,55 @@ from vitbench.process import age_s
 from vitbench.reference.cost import forward, multiply_accumulates, training_step
 from vitbench.registry import resolve
 from vitbench.results import MeasurementRecord, Outcome
-from vitbench.timer import Clock, Effort, clock_for, sample
+from vitbench.timer import Clock, Effort, Launch, Timing, clock_for, sample
 
 EFFORT = {
     "quick": Effort(relative_width=0.05, least_s=1.0, most_s=3.0, most_warmup_s=1.0),
     "standard": Effort(relative_width=0.02, least_s=2.0, most_s=10.0, most_warmup_s=3.0),
     "full": Effort(relative_width=0.01, least_s=5.0, most_s=60.0, most_warmup_s=5.0),
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A cell that only has to be timed: what to launch, by which clock, and what was found on the way."""
+
+    cell: Cell
+    launch: Launch
+    clock: Clock
+    renew: Callable[[], None] | None  # draws another memory layout
+    candidate: Candidate
+    model: Any
+    build_s: float
+    first_forward_s: float
+    cold_start_s: float | None
+    compile_s: float | None
+
+    def record(self, timing: Timing, evidence: Evidence, **more: Any) -> MeasurementRecord:
+        """What a timing of the launch comes to."""
+        cell, config, how = self.cell, model_config(self.cell.model), arithmetic(self.cell.dtype)
+        name, count = device_name(cell.device), training_step if cell.task == "training" else forward
+        stored = getattr(torch, how.stored)
+        done = count(config, cell.batch, stored.itemsize, conventions=self.candidate.conventions)
+        parameters = self.model.parameters() if isinstance(self.model, nn.Module) else None
+        return record(
+            cell,
+            Outcome.MEASURED,
+            implementation=self.candidate.name,
+            version=self.candidate.version,
+            device_name=name,
+            roofline=roofline(arithmetic=how.products, work=done, seconds=timing.median_s, peak=peak_of(name)),
+            parameters=None if parameters is None else sum(parameter.numel() for parameter in parameters),
+            multiply_accumulates=multiply_accumulates(config),
+            evidence=evidence,
+            build_s=self.build_s,
+            first_forward_s=self.first_forward_s,
+            cold_start_s=self.cold_start_s,
+            compile_s=self.compile_s,
+            memory_layouts=timing.rounds if self.renew else 1,
+            **figures(timing, cell.batch),
+            **more,
+        )
 
 
 def measure(cell: Cell) -> MeasurementRecord:
@@ -43,18 +87,28 @@ def measure(cell: Cell) -> MeasurementRecord:
         AdapterBroken: its logits have the wrong shape.
     """
     started = time.monotonic()
+    with prepared(cell) as ready, watching(cell.device) as watch:
+        timing = sample(ready.launch, ready.clock, EFFORT[cell.preset], ready.renew)
+    return ready.record(timing, watch.evidence(timing, cell.batch), duration_s=time.monotonic() - started)
+
+
+@contextmanager
+def prepared(cell: Cell) -> Iterator[Prepared]:
+    """Everything of a cell but its timing; the launch computes as the cell has it within this context only.
+
+    Raises:
+        NotSupported, AdapterBroken: as ``measure``.
+    """
     # axes
     config, how, training = model_config(cell.model), arithmetic(cell.dtype), cell.task == "training"
-    dtype = getattr(torch, how.stored)
 
     # setup
     clock = clock_for(cell.device)
     candidate = Candidate(resolve(cell.implementation), cell.device)
     torch.set_num_threads(cell.threads)
-    model, build_s = _timed(lambda: candidate.build(config, dtype), clock)
+    model, build_s = _timed(lambda: candidate.build(config, getattr(torch, how.stored)), clock)
     work = workload.prepared(cell, candidate, config, model)
     layout = MemoryLayout(model, work.images.batches, cell.seed)
-    renew = layout.draw if cell.device == "cpu" and layout.movable else None
 
     # timed callable
     with computing(how, cell.device), nullcontext() if training else torch.inference_mode():
@@ -67,29 +121,18 @@ def measure(cell: Cell) -> MeasurementRecord:
             work = work.compiled(COMPILED[cell.mode])
         launch = workload.Training(work, cell, config.num_classes).step if training else work.forward
         compile_s = _timed(launch, clock)[1] if compiled else None
-        with watching(cell.device) as watch:
-            timing = sample(launch, clock, EFFORT[cell.preset], renew)
-
-    name, count = device_name(cell.device), training_step if training else forward
-    done = count(config, cell.batch, dtype.itemsize, conventions=candidate.conventions)
-    return record(
-        cell,
-        Outcome.MEASURED,
-        implementation=candidate.name,
-        version=candidate.version,
-        device_name=name,
-        roofline=roofline(arithmetic=how.products, work=done, seconds=timing.median_s, peak=peak_of(name)),
-        parameters=sum(p.numel() for p in model.parameters()) if isinstance(model, nn.Module) else None,
-        multiply_accumulates=multiply_accumulates(config),
-        evidence=watch.evidence(timing, cell.batch),
-        build_s=build_s,
-        first_forward_s=first_forward_s,
-        cold_start_s=cold_start_s,
-        compile_s=compile_s,
-        memory_layouts=timing.rounds if renew else 1,
-        duration_s=time.monotonic() - started,
-        **figures(timing, cell.batch),
-    )
+        yield Prepared(
+            cell=cell,
+            launch=launch,
+            clock=clock,
+            renew=layout.draw if cell.device == "cpu" and layout.movable else None,
+            candidate=candidate,
+            model=model,
+            build_s=build_s,
+            first_forward_s=first_forward_s,
+            cold_start_s=cold_start_s,
+            compile_s=compile_s,
+        )
 
 
 def _timed(work: Callable[[], Any], clock: Clock) -> tuple[Any, float]:
