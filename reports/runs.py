@@ -27,6 +27,7 @@ class RunFacts:
     seed: str
     devices: tuple[str, ...]
     started_at: str
+    resumed_at: tuple[str, ...]  # after it was stopped
     finished_at: str | None
     duration_s: float | None
     planned: int
@@ -51,6 +52,7 @@ def run_facts(run: Run, label: str) -> RunFacts:
         seed=str(header.seed),
         devices=_devices(run),
         started_at=str(header.started_at),
+        resumed_at=tuple(map(str, header.resumed_at)),
         finished_at=footer.finished_at if footer else None,
         duration_s=footer.duration_s if footer else None,
         planned=len(header.planned),

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from vitbench import cell as cell_process
-from vitbench import exclusive
+from vitbench import exclusive, lock_file
 from vitbench.exclusive import exclusively, identity
 from vitbench.plan import Cell
 
-pytestmark = pytest.mark.skipif(exclusive.fcntl is None, reason="no POSIX locks here")
+pytestmark = pytest.mark.skipif(not lock_file.AVAILABLE, reason="no POSIX locks here")
 
 
 def held_elsewhere(folder: Path, seconds: float = 60.0) -> subprocess.Popen[str]:

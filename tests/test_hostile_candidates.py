@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from vitbench.errors import OutputCut
 from vitbench.forked import AVAILABLE
 from vitbench.requirement import Status
 from vitbench.results import Run, read
@@ -212,13 +213,25 @@ def logits(self, model, images):
     assert {status for status, _ in outcomes(run).values()} == {Status.PASSED}
 
 
-def test_a_full_disk_ends_in_one_line(pytester: pytest.Pytester) -> None:
+FULL = "cannot go on writing /dev/full: No space left on device"
+
+
+def test_a_disk_that_is_full_from_the_start_ends_in_one_line(pytester: pytest.Pytester) -> None:
     suite = ("--pyargs", "vitbench.suites.conformance", "--impl", "reference", "-k", "VIT-PATCH-COUNT")
-    for cell in ((), ("--results-cell", "x")):
-        result = pytester.runpytest_inprocess(*suite, "--results", "/dev/full", *cell)
-        result.stderr.fnmatch_lines(["ERROR: cannot go on writing /dev/full: No space left on device"])
-        assert "INTERNALERROR" not in str(result.stdout)
-        assert result.ret == 4
+    result = pytester.runpytest_inprocess(*suite, "--results", "/dev/full")
+    result.stderr.fnmatch_lines([f"ERROR: {FULL}"])
+    assert "INTERNALERROR" not in str(result.stdout)
+    assert result.ret == 4
+
+
+def test_a_disk_that_is_full_midway_does_not_keep_the_verdict_back(pytester: pytest.Pytester) -> None:
+    suite = ("--pyargs", "vitbench.suites.conformance", "--impl", "reference", "-k", "VIT-PATCH-COUNT")
+    result = pytester.runpytest_inprocess(*suite, "--results", "/dev/full", "--results-cell", "no header")
+    result.stdout.fnmatch_lines(
+        ["*1 of * requirements were judged*", f"results: {FULL}; what was written before stays"]
+    )
+    assert "INTERNALERROR" not in str(result.stdout)
+    assert result.ret == OutputCut.exit_code == 74
 
 
 def test_a_megabyte_of_output_is_cut(pytester: pytest.Pytester) -> None:

@@ -17,10 +17,11 @@ from pathlib import Path
 from vitbench.errors import NotSupported, VitbenchError, is_lack_of_memory
 from vitbench.exclusive import exclusively
 from vitbench.plan import Cell
+from vitbench.process import die_with_parent
 from vitbench.results import Outcome, append
 from vitbench.suite import Ending, load
 
-_GRACE_S = 30  # after its time limit, for a cell that its executor can no longer end
+_GRACE_S = 30  # after its time limit, for a cell that outlived its executor, where the kernel does not end it
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,6 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     text, file = sys.argv[1:] if argv is None else argv
     cell = Cell.from_json(json.loads(text))
     faulthandler.enable()
+    die_with_parent()
     if hasattr(signal, "alarm"):
         signal.alarm(int(cell.time_limit_s) + _GRACE_S)
     return run(cell, Path(file))

@@ -1,5 +1,6 @@
 """What a run ran on: versions, processor, device, commit. No names of hosts or users, and no absolute paths."""
 
+import hashlib
 import inspect
 import os
 import platform
@@ -61,18 +62,31 @@ def torch_flags() -> dict[str, Any]:
     }
 
 
+def source_of(thing: object, *, users: bool) -> dict[str, Any]:
+    """Where a candidate's code stands: its commit, and of a user's own, which may not be committed, the file's digest."""
+    file = _file_of(thing)
+    digest = {"file_sha256": hashlib.sha256(file.read_bytes()).hexdigest()} if users and file and file.is_file() else {}
+    return {**(repository_of(thing) or {}), **digest}
+
+
 def repository_of(thing: object) -> dict[str, Any] | None:
     """Commit of the git repository that tracks the file in which a thing's class is; None where none does.
 
     What is installed lies in no repository, or, in an environment inside of one, is not tracked by it.
     """
+    file = _file_of(thing)
+    where = ("-C", str(file.parent)) if file else ()
+    if file is None or _git(*where, "ls-files", "--error-unmatch", "--", file.name) is None:
+        return None
+    changes = _git(*where, "status", "--porcelain", "-uno")
+    return {"git_commit": _git(*where, "rev-parse", "HEAD"), "git_clean": None if changes is None else not changes}
+
+
+def _file_of(thing: object) -> Path | None:
+    """Where a function, a module, a class, or the class of anything else was written; None of what is built in."""
+    itself = thing if inspect.isclass(thing) or inspect.ismodule(thing) or inspect.isfunction(thing) else type(thing)
     with suppress(OSError, TypeError):
-        file = Path(inspect.getfile(thing if inspect.isclass(thing) or inspect.ismodule(thing) else type(thing)))
-        where = ("-C", str(file.parent))
-        if _git(*where, "ls-files", "--error-unmatch", "--", file.name) is not None:
-            changes = _git(*where, "status", "--porcelain", "-uno")
-            commit = _git(*where, "rev-parse", "HEAD")
-            return {"git_commit": commit, "git_clean": None if changes is None else not changes}
+        return Path(inspect.getfile(itself))
     return None
 
 

@@ -1,7 +1,7 @@
 """What can go wrong, one class per cause, each with the exit code that the command line gives it.
 
 Exit codes keep pytest's meaning: 1 failed, 2 interrupted or a usage error of the command line, 3 the harness
-itself, 4 the adapter is missing or broken.
+itself, 4 the adapter is missing or broken; beyond them, 74 for a disk that is full or gone.
 """
 
 import sys
@@ -29,6 +29,12 @@ class DeviceUnavailable(UsageError):
 
 class OutputUnwritable(UsageError):
     """A result or report cannot be written where it was asked for."""
+
+
+class OutputCut(OutputUnwritable):
+    """Writing had begun and cannot go on, as on a full disk; what was written before stays."""
+
+    exit_code = 74  # EX_IOERR of sysexits.h
 
 
 class ResultsUnreadable(UsageError):

@@ -1,10 +1,17 @@
 """Where runs are kept: a folder for each, in one home, and the results in it."""
 
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
+
+from vitbench.errors import OutputUnwritable
+from vitbench.lock_file import LockFile
 
 HOME = Path("vitbench-results")
 RESULTS = "results.jsonl"  # within a run's folder
+LOCK = "results.lock"  # there while a run writes
 
 
 def new_folder(home: Path = HOME) -> Path:
@@ -22,3 +29,60 @@ def latest_results(home: Path = HOME) -> Path | None:
 def results_in(path: Path) -> Path:
     """A run's folder stands for the results in it."""
     return path / RESULTS if path.is_dir() else path
+
+
+@contextmanager
+def holding(folder: Path) -> Iterator[None]:
+    """Make the folder, and be the only run that writes to it.
+
+    Raises:
+        OutputUnwritable: another run does, or it cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise OutputUnwritable(f"cannot write to {folder}: it is a file; choose a folder with --output") from None
+    except OSError as error:
+        raise OutputUnwritable(
+            f"cannot write to {folder}: {error.strerror or error}; choose another folder with --output"
+        ) from error
+    with closing(_locked(folder)) as lock:
+        lock.say(f"begun {datetime.now(UTC).isoformat(timespec='seconds')}")
+        try:
+            yield
+        finally:
+            lock.remove()
+
+
+def require_free(folder: Path) -> None:
+    """Refuse a folder that another run writes to, and leave it untouched.
+
+    Raises:
+        OutputUnwritable: the text says who writes.
+    """
+    if (folder / LOCK).exists():
+        _locked(folder).close()
+
+
+def _locked(folder: Path) -> LockFile:
+    while True:
+        lock = LockFile(folder / LOCK)
+        if not lock.acquire():
+            lock.close()
+            raise OutputUnwritable(
+                f"another run writes to {folder} ({lock.holder()}); wait for its end, or choose another folder "
+                "with --output"
+            )
+        if lock.is_in_place():
+            return lock
+        lock.close()  # removed by its last holder just before it was ours
+
+
+def put_aside(file: Path) -> Path:
+    """Give a file another name beside its own, one that is free: results.1.jsonl, …; where it is now."""
+    names = (file.with_name(f"{file.stem}.{n}{file.suffix}") for n in count(1))
+    place = next(name for name in names if not name.exists())
+    try:
+        return file.rename(place)
+    except OSError as error:
+        raise OutputUnwritable(f"cannot rename {file} to {place.name}: {error.strerror or error}") from error

@@ -4,7 +4,6 @@ The fork begins as a copy of this process, modules imported and all, in some ten
 libraries that are loaded by then may not survive a fork.
 """
 
-import ctypes
 import faulthandler
 import json
 import os
@@ -21,7 +20,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from vitbench.errors import HarnessError
-from vitbench.process import how_it_ended
+from vitbench.process import die_with_parent, how_it_ended
 
 AVAILABLE = sys.platform == "linux" and hasattr(os, "fork")
 
@@ -189,9 +188,8 @@ def _prepare(crash: int) -> None:
 
 
 def _die_with(parent: int) -> None:
-    """Let the kernel end this process together with its parent, however that ends."""
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    """End with the parent; with one that has ended meanwhile, at once."""
+    die_with_parent()
     if os.getppid() != parent:
         os._exit(0)
 

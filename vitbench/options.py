@@ -46,6 +46,7 @@ class Options:
     seed: int = 0
     time_limit_s: float | None = None  # of a cell; None: that of its suite and preset
     output: Path | None = None  # None: a new folder of its own
+    fresh: bool = False  # begin anew in a folder that holds a run
     dry_run: bool = False
 
 
@@ -81,6 +82,7 @@ def parse(argv: Sequence[str] | None) -> Options:
         seed=given.seed,
         time_limit_s=given.time_limit,
         output=given.output,
+        fresh=given.fresh,
         dry_run=given.dry_run,
     )
 
@@ -137,6 +139,7 @@ examples:
   vitbench run --gpu 0 --preset standard         on the first CUDA device
   vitbench run --suite throughput --model S/16@224,num_heads=4 --batch 1 --batch 8
   vitbench run --kernel flash --kernel naive     attention kernels on a ViT's shapes; your own is package.module:function
+  vitbench run --output mine                     begins a run there; after it was stopped, goes on with it
   vitbench run --dry-run                         what would run
 
 exit codes:
@@ -144,7 +147,8 @@ exit codes:
   2  an option cannot be used; nothing ran
   3  vitbench itself is at fault
   4  an adapter named by --impl is missing or broken, and nothing ran; or every adapter turned out broken
-  130  interrupted; what there was is kept
+  74   the disk is full or gone; what there was is kept
+  130  interrupted; what there was is kept, and the same command with its --output goes on
 """
 
 
@@ -233,7 +237,14 @@ def _add_how(parser: argparse.ArgumentParser) -> None:
         "--output",
         type=Path,
         metavar="DIR",
-        help="folder for results.jsonl and report.html; must not hold a run (default: vitbench-results/<time>)",
+        help="folder for results.jsonl and report.html (default: vitbench-results/<time>). If it holds a run that was "
+        "stopped, this one goes on with it: cells that have a result are not run again. Command, machine and packages "
+        "must be the same",
+    )
+    how.add_argument(
+        "--fresh",
+        action="store_true",
+        help="begin anew in a folder that holds a run; its results are kept there under another name",
     )
     how.add_argument(
         "--time-limit",

@@ -6,14 +6,13 @@ heavy, until a requirement's check is collected.
 
 import json
 from collections.abc import Callable, Generator, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 import pytest
 
 from vitbench.command_line import add_options, options_of, require_consistent, subject_of
-from vitbench.errors import VitbenchError
+from vitbench.errors import OutputCut, VitbenchError
 from vitbench.imports import undisturbed_imports
 
 if TYPE_CHECKING:
@@ -174,10 +173,7 @@ class ConformanceChecks:
             self.session = self._begin(self._open(selected=None), Introduction(**json.loads(introduction)))
         record = _record_of(report)
         if record is not None:
-            try:
-                self.session.add(record)
-            except VitbenchError as error:  # a full disk
-                raise pytest.UsageError(str(error)) from error
+            self.session.add(record)
 
     def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, Any] | None:
         """The statuses' own words and letters on the terminal."""
@@ -206,8 +202,7 @@ class ConformanceChecks:
             pytest.ExitCode.USAGE_ERROR,
         ):
             self.interrupted = True
-            with suppress(VitbenchError):  # what could not be written was told
-                self.session.interrupt()
+            self.session.interrupt()
             return
         self.verdict = self.session.finish()
         code = self.session.exit_code(self.verdict)
@@ -219,6 +214,8 @@ class ConformanceChecks:
             except VitbenchError as error:
                 self.session.updated = str(error)
                 session.exitstatus = pytest.ExitCode.USAGE_ERROR
+        if self.session.unwritten:
+            session.exitstatus = OutputCut.exit_code
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """The verdict in one line, below what keeps it from CONFORMS."""

@@ -14,12 +14,12 @@ from typing import Any
 
 from vitbench import errors
 from vitbench.devices import require_device
-from vitbench.environment import describe, repository_of
+from vitbench.environment import describe, source_of
 from vitbench.errors import AdapterBroken, HarnessError, UsageError, VitbenchError
-from vitbench.kernel_registry import attention_kernel
+from vitbench.kernel_registry import attention_kernel, registered_kernels
 from vitbench.options import Options
 from vitbench.process import Child, how_it_ended, module_command
-from vitbench.registry import resolve
+from vitbench.registry import registered, resolve
 
 _TIME_LIMIT_S = 300.0
 
@@ -77,10 +77,11 @@ def _look(*, named: Sequence[str], kernels: Sequence[str] = (), device: str, thr
             raise UsageError(
                 f"--impl {' and '.join(same)} both call themselves {name!r}; give one adapter another name"
             )
-    for kernel in kernels:
-        attention_kernel(kernel)
+    functions = {kernel: attention_kernel(kernel).function for kernel in kernels}
     require_device(device)
-    candidates = {names[impl]: found for impl, adapter in adapters.items() if (found := repository_of(adapter))}
+    sources = {names[impl]: source_of(one, users=impl not in registered()) for impl, one in adapters.items()}
+    sources |= {name: source_of(one, users=name not in registered_kernels()) for name, one in functions.items()}
+    candidates = {name: source for name, source in sources.items() if source}
     return Preflight(environment={**describe(device, threads), "candidates": candidates}, names=names)
 
 

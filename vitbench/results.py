@@ -7,15 +7,16 @@ a footer; a file without its footer is incomplete and says so. ``docs/results.sc
 import contextlib
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from enum import StrEnum
 from pathlib import Path
 from types import TracebackType, UnionType
-from typing import Any, ClassVar, Self, TextIO, TypeVar, get_args, get_origin
+from typing import Any, ClassVar, Self, TypeVar, get_args, get_origin
 
 from vitbench.conditions.record import Evidence
-from vitbench.errors import OutputUnwritable, ResultsUnreadable
+from vitbench.errors import OutputCut, OutputUnwritable, ResultsUnreadable
 from vitbench.limits.roofline import Ceilings, Roofline, Standing, standing
 from vitbench.requirement import Level, Status, Tally, Verdict
 
@@ -50,6 +51,7 @@ class Header:
     seed: int
     environment: Mapping[str, Any]
     planned: Sequence[str]  # keys of the cells
+    resumed_at: Sequence[str] = field(default_factory=list)  # when a run that had been stopped went on; ISO 8601, UTC
     schema_version: int = SCHEMA_VERSION
 
 
@@ -245,15 +247,19 @@ class Run:
 
 
 class ResultsWriter:
-    """Appends records to a results file, each one whole and flushed before the next is made."""
+    """Appends records to a results file, each one whole and with the system before the next is made.
 
-    def __init__(self, path: Path) -> None:
+    The file is begun anew, unless it is to be gone on with.
+    """
+
+    def __init__(self, path: Path, *, go_on: bool = False) -> None:
         self.path = path
+        self._mode = "ab" if go_on else "wb"
 
     def __enter__(self) -> Self:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file: TextIO = self.path.open("w", encoding="utf-8", errors=_LONE_SURROGATES)
+            self._file = self.path.open(self._mode, buffering=0)
         except OSError as error:
             raise OutputUnwritable(
                 f"cannot write {self.path}: {error.strerror or error}; choose another place with --output"
@@ -270,13 +276,17 @@ class ResultsWriter:
         """Append one record.
 
         Raises:
-            OutputUnwritable: the disk is full, or gone; what was written before stays.
+            OutputCut: the disk is full, or gone; what was written before stays, and no part of this record.
         """
+        line = f"{to_line(record)}\n".encode(errors=_LONE_SURROGATES)
+        whole = os.fstat(self._file.fileno()).st_size
         try:
-            self._file.write(to_line(record) + "\n")
-            self._file.flush()
+            while line:
+                line = line[self._file.write(line) :]
         except OSError as error:
-            raise OutputUnwritable(f"cannot go on writing {self.path}: {error.strerror or error}") from error
+            with contextlib.suppress(OSError):  # no disk to begin with
+                self._file.seek(self._file.truncate(whole))
+            raise OutputCut(f"cannot go on writing {self.path}: {error.strerror or error}") from error
 
 
 def to_line(record: Record) -> str:

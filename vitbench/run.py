@@ -1,5 +1,6 @@
 """``python -m vitbench.run``: judge and measure implementations. Options, plan, execute, record, report, summary."""
 
+import errno
 import os
 import shlex
 import signal
@@ -15,12 +16,12 @@ from typing import Any
 
 from rich.console import Console
 
-from vitbench import __version__, preflight, report, results, summary
+from vitbench import __version__, preflight, report, results, resume, summary
 from vitbench.console import speak_any_language, suitable_console
 from vitbench.environment import usable_cores, without_places
-from vitbench.errors import OutputUnwritable, VitbenchError
+from vitbench.errors import OutputCut, OutputUnwritable, VitbenchError
 from vitbench.executor import Finished, Recorded, execute
-from vitbench.folders import RESULTS, new_folder
+from vitbench.folders import RESULTS, holding, new_folder, put_aside, require_free
 from vitbench.options import Options, parse
 from vitbench.plan import Cell, plan
 from vitbench.progress import display, waiting
@@ -31,6 +32,7 @@ REPORT = "report.html"
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 UNREAD = 141  # 128 + SIGPIPE
 _ENDINGS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _BESIDE = 2  # conformance cells at once, where there are cores for them
 
 
@@ -43,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             options = parse(arguments)
             cells = plan(options)
             if options.dry_run:
-                print(dry_run_text(cells))
+                print(dry_run_text(cells), flush=True)
                 return 0
             return _run(options, cells, arguments)
     except VitbenchError as error:
@@ -53,8 +55,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("vitbench run: interrupted", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:  # | head
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still to be flushed has no reader
+        _print_no_more()
         return UNREAD
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        _print_no_more()  # it may be the output's own disk
+        print(f"vitbench run: {error.strerror}: {error.filename or 'standard output'}", file=sys.stderr)
+        return OutputCut.exit_code
+
+
+def _print_no_more() -> None:
+    """Let what is still to be flushed go nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def dry_run_text(cells: Sequence[Cell]) -> str:
@@ -64,39 +77,61 @@ def dry_run_text(cells: Sequence[Cell]) -> str:
 
 def _run(options: Options, cells: Sequence[Cell], arguments: Sequence[str]) -> int:
     folder = options.output or new_folder()
-    _require_no_run(folder)
+    _require_startable(folder, fresh=options.fresh)
     console = suitable_console()
     with waiting(console, "looking at implementations and device"):
         found = preflight.check(options)
     cells = [replace(cell, name=found.names.get(cell.implementation, cell.name)) for cell in cells]
-    with ResultsWriter(_claimed(folder)) as writer:
-        writer.write(_header(options, cells, arguments, found.environment))
-        finished = _execute(cells, writer, console)
-    if finished < len(cells):
-        console.print(_how_to_read(writer.path, finished, len(cells)), markup=False, soft_wrap=True)
-        return INTERRUPTED
-    run = results.read(writer.path)
-    report.write_report([run.path], folder / REPORT)
+    again = _command_again(arguments, folder)
+    with holding(folder):
+        kept = _begun(folder, _header(options, cells, arguments, found.environment), fresh=options.fresh)
+        if kept:
+            console.print(f"resumed: {len(kept)} of {len(cells)} cells have their result", markup=False, soft_wrap=True)
+        try:
+            finished = len(kept) + _executed(
+                [cell for cell in cells if cell.key not in kept], folder / RESULTS, console
+            )
+        except OutputCut as error:
+            saved = resume.earlier(folder / RESULTS)
+            whole = 0 if saved is None else len(saved.finished)
+            raise OutputCut(
+                f"{error}; {whole} of {len(cells)} cells are saved there; make room, then: {again}"
+            ) from error
+        if finished < len(cells):
+            console.print(f"to go on: {again}", markup=False, soft_wrap=True)
+            console.print(_how_to_read(folder / RESULTS, finished, len(cells)), markup=False, soft_wrap=True)
+            return INTERRUPTED
+        return _report(folder, console)
+
+
+def _report(folder: Path, console: Console) -> int:
+    """Write the report of a run that is complete, and show what it found."""
+    run = results.read(folder / RESULTS)
+    try:
+        report.write_report([run.path], folder / REPORT)
+    except OutputUnwritable as error:
+        raise OutputCut(f"{error}; all results are saved; for the report: {_report_command(run.path)}") from error
     summary.show(run, console)
     console.print(f"\nreport: {folder / REPORT}", markup=False, soft_wrap=True)
     return exit_code(run)
 
 
-def _execute(cells: Sequence[Cell], writer: ResultsWriter, console: Console) -> int:
+def _executed(cells: Sequence[Cell], file: Path, console: Console) -> int:
     """Run the cells, and record what they give as they give it; how many came to their end before an interrupt."""
     started, finished = time.monotonic(), 0
-    with (
-        suppress(KeyboardInterrupt, SystemExit),  # rich's answer to a pipe that nobody reads any more
-        closing(execute(cells, beside=min(_BESIDE, usable_cores()))) as events,
-        display(console, len(cells)) as shown,
-    ):
-        for event in events:
-            if isinstance(event, Recorded):
-                writer.write(event.record)
-            finished += isinstance(event, Finished)
-            shown.show(event)
-    status = "complete" if finished == len(cells) else "interrupted"
-    writer.write(Footer(finished_at=_now(), status=status, duration_s=time.monotonic() - started))
+    with ResultsWriter(file, go_on=True) as writer:
+        with (
+            suppress(KeyboardInterrupt, SystemExit),  # rich's answer to a pipe that nobody reads any more
+            closing(execute(cells, beside=min(_BESIDE, usable_cores()))) as events,
+            display(console, len(cells)) as shown,
+        ):
+            for event in events:
+                if isinstance(event, Recorded):
+                    writer.write(event.record)
+                finished += isinstance(event, Finished)
+                shown.show(event)
+        status = "complete" if finished == len(cells) else "interrupted"
+        writer.write(Footer(finished_at=_now(), status=status, duration_s=time.monotonic() - started))
     return finished
 
 
@@ -123,30 +158,42 @@ def _header(
     )
 
 
-def _require_no_run(folder: Path) -> None:
-    if (folder / RESULTS).exists():
-        raise OutputUnwritable(f"{folder} already holds a run ({RESULTS}); choose another folder with --output")
+def _require_startable(folder: Path, *, fresh: bool) -> None:
+    """Refuse what is plain before anything heavy is imported: a folder in use, or one with a run that is finished."""
+    require_free(folder)
+    if not fresh:
+        resume.require_unfinished(resume.earlier(folder / RESULTS), folder)
 
 
-def _claimed(folder: Path) -> Path:
-    """The results file, made by this run and no other."""
+def _begun(folder: Path, header: Header, *, fresh: bool) -> frozenset[str]:
+    """The folder's results file, ready for more records; the cells that have their result in it."""
     file = folder / RESULTS
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file.touch(exist_ok=False)
-    except FileExistsError:
-        _require_no_run(folder)
-        raise OutputUnwritable(f"cannot write to {folder}: it is a file; choose a folder with --output") from None
-    except OSError as error:
-        raise OutputUnwritable(
-            f"cannot write to {folder}: {error.strerror or error}; choose another folder with --output"
-        ) from error
-    return file
+    found = None if fresh else resume.earlier(file)
+    if found is None:
+        if file.exists() and file.stat().st_size:
+            put_aside(file)
+        with ResultsWriter(file) as writer:
+            writer.write(header)
+        return frozenset()
+    resume.require_unfinished(found, folder)
+    resume.require_same(found, header, folder)
+    resume.go_on(file, found, _now())
+    return found.finished
+
+
+def _command_again(arguments: Sequence[str], folder: Path) -> str:
+    words = [word for word in arguments if word != "--fresh"]
+    named = any(word.partition("=")[0] == "--output" for word in words)
+    return shlex.join(["python", "-m", "vitbench.run", *words, *([] if named else ["--output", str(folder)])])
 
 
 def _how_to_read(kept: Path, finished: int, planned: int) -> str:
-    command = shlex.join(["python", "-m", "vitbench.report", str(kept), "-o", str(kept.with_name(REPORT))])
-    return f"interrupted: {finished} of {planned} cells are finished and kept in {kept}; to read them: {command}"
+    told = f"interrupted: {finished} of {planned} cells are finished and kept in {kept}"
+    return f"{told}; to read them: {_report_command(kept)}"
+
+
+def _report_command(file: Path) -> str:
+    return shlex.join(["python", "-m", "vitbench.report", str(file), "-o", str(file.with_name(REPORT))])
 
 
 def _now() -> str:

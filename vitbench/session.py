@@ -18,7 +18,7 @@ from vitbench import environment, known_failures_file
 from vitbench.candidate import Candidate
 from vitbench.check import Judgement
 from vitbench.devices import require_device
-from vitbench.errors import AdapterBroken, OutputUnwritable, VitbenchError, one_line
+from vitbench.errors import AdapterBroken, OutputCut, OutputUnwritable, VitbenchError, one_line
 from vitbench.evidence import Evidence
 from vitbench.kernel import Kernel, smoke_kernel
 from vitbench.known_failures import NONE, KnownFailures, Situation, load
@@ -104,6 +104,7 @@ class ConformanceSession:
         self._started = datetime.now(UTC)
         self._output = ExitStack()
         self._write: Callable[[Record], None] = lambda _record: None
+        self.unwritten = ""  # why the results file is not whole: a full disk
 
     @cached_property
     def candidate(self) -> Candidate | Kernel:
@@ -174,9 +175,19 @@ class ConformanceSession:
         if not self.reason:
             _ = self.known
         if records and self.options.results is not None:
-            self._write = self._output.enter_context(ResultsWriter(self.options.results)).write
+            writer = self._output.enter_context(ResultsWriter(self.options.results))
+            self._write = writer.write
             if self.options.cell is None:
                 self._write_header()
+            self._write = lambda record: self._write_while_possible(writer, record)
+
+    def _write_while_possible(self, writer: ResultsWriter, record: Record) -> None:
+        """A verdict does not need the file; that it is not whole is told at the end."""
+        if not self.unwritten:
+            try:
+                writer.write(record)
+            except OutputCut as error:
+                self.unwritten = str(error)
 
     def record(self, judgement: Judgement) -> RequirementRecord:
         """The record of one requirement."""

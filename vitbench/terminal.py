@@ -77,10 +77,19 @@ def write_summary(
             reporter.line(why)
     if session.updated:
         reporter.line(f"known failures in {session.updated}")
-    if options.results is not None and options.cell is None:
-        reporter.line(f"results: {options.results}")
-        reporter.line(f"  as a page:        python -m vitbench.report {options.results} -o report.html")
-        reporter.line(f"  beside others:    python -m vitbench.compare {options.results} OTHER.jsonl")
+    if options.results is not None:
+        _write_results(reporter, session)
+
+
+def _write_results(reporter: "pytest.TerminalReporter", session: "ConformanceSession") -> None:
+    """Where the results are and what can be made of them, or why they are not whole."""
+    file = session.options.results
+    if session.unwritten:
+        reporter.line(f"results: {session.unwritten}; what was written before stays", red=True)
+    elif session.options.cell is None:
+        reporter.line(f"results: {file}")
+        reporter.line(f"  as a page:        python -m vitbench.report {file} -o report.html")
+        reporter.line(f"  beside others:    python -m vitbench.compare {file} OTHER.jsonl")
 
 
 def _exit_code_explained(session: "ConformanceSession", verdict: VerdictRecord) -> str:
