@@ -2,8 +2,9 @@
 
 import argparse
 import re
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -21,8 +22,9 @@ def add_options(parser: pytest.Parser) -> None:
     group = parser.getgroup("vitbench", "vitbench: conformance of Vision Transformers")
     group.addoption(
         "--impl",
+        action=_EveryImpl,
         metavar="NAME",
-        help="implementation to judge: a registered name (reference, timm, torchvision, transformers, vit_pytorch, …), "
+        help="implementation to judge, or to measure (then repeatable): a registered name (reference, timm, torchvision, transformers, vit_pytorch, …), "
         "package.module:object, a package with vitbench_adapter, or a path adapter.py[:object]",
     )
     group.addoption(
@@ -36,7 +38,7 @@ def add_options(parser: pytest.Parser) -> None:
         "--preset",
         choices=("quick", "standard", "full"),
         default="quick",
-        help="on how many configurations each requirement is tried (default: quick)",
+        help="on how many configurations each requirement is tried, or how much is measured (default: quick)",
     )
     group.addoption(
         "--seed", type=_seed, default=0, metavar="N", help="draws configurations, weights, images (default: 0)"
@@ -67,6 +69,30 @@ def add_options(parser: pytest.Parser) -> None:
     group.addoption("--update-known", action="store_true", help="write that file as this run has it")
     group.addoption("--results", metavar="FILE", help="write the records as JSON Lines, for vitbench.report")
     group.addoption("--results-cell", metavar="KEY", help="write bare records under this key, as part of a larger run")
+
+
+class _EveryImpl(argparse.Action):
+    """The last one is judged, as of any option; all of them can be measured side by side."""
+
+    def __call__(self, _parser: object, namespace: argparse.Namespace, value: Any, _option: str | None = None) -> None:
+        namespace.impl, namespace.impls = value, [*getattr(namespace, "impls", []), value]
+
+
+def add_measuring_options(parser: pytest.Parser) -> None:
+    """What ``pytest suites/throughput`` measures, by the names that ``vitbench.run`` has for it."""
+    from vitbench.options import add_axes, add_threads  # noqa: PLC0415  # not for other people's tests
+
+    group = parser.getgroup("vitbench-measuring", "vitbench: pytest suites/throughput, with pytest-benchmark")
+    add_axes(group.addoption)
+    add_threads(group.addoption)
+
+
+def is_about_vitbench(arguments: Iterable[str]) -> bool:
+    """Whether the command line asks for vitbench: the options above have names that other people's tests have too."""
+    return any(argument.startswith("--impl") or _SUITE.search(argument) for argument in arguments)
+
+
+_SUITE = re.compile(r"(^|[/\\.])suites[/\\.]throughput\b")
 
 
 def require_consistent(option: argparse.Namespace) -> None:

@@ -59,7 +59,7 @@ def parse(argv: Sequence[str] | None) -> Options:
     """
     given = _parser().parse_args(argv)
     for name in given.impl:
-        _require_present(name)
+        require_present(name)
     for name in given.kernel:
         if kernel_registry.plainly_missing(name):
             kernel_registry.attention_kernel(name)
@@ -72,11 +72,7 @@ def parse(argv: Sequence[str] | None) -> Options:
         suites=tuple(dict.fromkeys(suites)),
         preset=given.preset,
         device="cpu" if given.gpu is None else f"cuda:{given.gpu}",
-        models=tuple(dict.fromkeys(given.model)),
-        batches=tuple(dict.fromkeys(given.batch)),
-        tasks=tuple(dict.fromkeys(given.task)),
-        dtypes=tuple(dict.fromkeys(given.dtype)),
-        modes=tuple(dict.fromkeys(given.mode)),
+        **axes_of(given),
         kernels=tuple(dict.fromkeys(given.kernel)),
         threads=given.threads,
         seed=given.seed,
@@ -87,7 +83,13 @@ def parse(argv: Sequence[str] | None) -> Options:
     )
 
 
-def _require_present(impl: str) -> None:
+def axes_of(given: argparse.Namespace) -> dict[str, Any]:
+    """What ``add_axes`` was given, each value once, as fields of the options."""
+    fields = {"models": "model", "batches": "batch", "tasks": "task", "dtypes": "dtype", "modes": "mode"}
+    return {field: tuple(dict.fromkeys(getattr(given, option))) for field, option in fields.items()}
+
+
+def require_present(impl: str) -> None:
     """Let the registry speak if ``impl`` is plainly not there; foreign code is not imported here."""
     registration = registry.registered().get(impl)
     location = impl.partition(":")[0]
@@ -184,7 +186,19 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
         default="quick",
         help="how much: quick (minutes), standard (an hour or less), full (hours) (default: quick)",
     )
+    add_axes(what.add_argument)
     what.add_argument(
+        "--seed",
+        type=_named("seed", _seed),
+        default=0,
+        metavar="N",
+        help="of weights, images and examples (default: 0)",
+    )
+
+
+def add_axes(add: Callable[..., Any]) -> None:
+    """The options that take the place of what a preset lists; ``add`` is argparse's, or pytest's of the same kind."""
+    add(
         "--model",
         action="append",
         default=[],
@@ -193,7 +207,7 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
         help="model to measure, repeatable: Ti/16@64, B/16@224, or with overrides S/16@224,num_heads=4,depth=6 "
         "(default: those of the preset; conformance draws its own)",
     )
-    what.add_argument(
+    add(
         "--batch",
         action="append",
         default=[],
@@ -206,26 +220,18 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
         ("--dtype", tuple(ARITHMETICS), "in which arithmetic", "suites throughput, memory and attention"),
         ("--mode", MODES, "how to run it", "suite throughput"),
     ):
-        what.add_argument(
+        add(
             option,
             action="append",
             default=[],
             choices=choices,
             help=f"{meaning}, repeatable: {', '.join(choices)} (for the {suites}; default: those of the preset)",
         )
-    what.add_argument(
-        "--seed",
-        type=_named("seed", _seed),
-        default=0,
-        metavar="N",
-        help="of weights, images and examples (default: 0)",
-    )
 
 
-def _add_how(parser: argparse.ArgumentParser) -> None:
-    how = parser.add_argument_group("where and how")
-    how.add_argument("--gpu", type=_named("gpu", _at_least(0)), metavar="N", help="CUDA device N (default: the CPU)")
-    how.add_argument(
+def add_threads(add: Callable[..., Any]) -> None:
+    """How many threads of the processor a cell may use."""
+    add(
         "--threads",
         type=_named("threads", _at_least(1)),
         default=1,
@@ -233,6 +239,12 @@ def _add_how(parser: argparse.ArgumentParser) -> None:
         help="CPU threads of a cell (default: 1: on cores that others use too, one thread is the fastest and the "
         "steadiest, several wait for the slowest among them)",
     )
+
+
+def _add_how(parser: argparse.ArgumentParser) -> None:
+    how = parser.add_argument_group("where and how")
+    how.add_argument("--gpu", type=_named("gpu", _at_least(0)), metavar="N", help="CUDA device N (default: the CPU)")
+    add_threads(how.add_argument)
     how.add_argument(
         "--output",
         type=Path,

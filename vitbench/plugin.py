@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 import pytest
 
-from vitbench.command_line import add_options, options_of, require_consistent, subject_of
+from vitbench.benchmark_items import BenchmarkItems
+from vitbench.command_line import (
+    add_measuring_options,
+    add_options,
+    is_about_vitbench,
+    options_of,
+    require_consistent,
+    subject_of,
+)
 from vitbench.errors import OutputCut, VitbenchError
 from vitbench.imports import undisturbed_imports
 
@@ -33,8 +41,11 @@ _NOTHING_SELECTED = {
 _CHECKS = pytest.StashKey["ConformanceChecks"]()
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
+def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
     add_options(parser)
+    config: Any = pluginmanager.get_plugin("pytestconfig")
+    if is_about_vitbench(config.invocation_params.args):
+        add_measuring_options(parser)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -43,6 +54,7 @@ def pytest_configure(config: pytest.Config) -> None:
     checks = ConformanceChecks(config)
     config.stash[_CHECKS] = checks
     config.pluginmanager.register(checks, "vitbench-conformance")
+    config.pluginmanager.register(BenchmarkItems(config), "vitbench-benchmarks")
 
 
 @pytest.fixture(scope="session")
@@ -63,6 +75,7 @@ class ConformanceChecks:
         self.supervisor: Supervisor | None = None  # None: judged in this process
         self.verdict: VerdictRecord | None = None
         self.interrupted = False
+        self.others_failed = False  # a test beside the checks, such as a benchmark
         self.collected: dict[Path, set[str]] = {}  # requirements by the file of their check, before any selection
         self.records_here = not hasattr(config, "workerinput")  # an xdist worker judges; its controller records
 
@@ -165,6 +178,7 @@ class ConformanceChecks:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep the record; with xdist this runs in the controller, for reports of every worker."""
         introduction = getattr(report, "vitbench_introduction", None)
+        self.others_failed |= introduction is None and report.failed
         if introduction is None or not self.records_here:
             return
         if self.session is None:  # xdist: nothing is collected here, so what was selected is what arrives
@@ -207,7 +221,7 @@ class ConformanceChecks:
         self.verdict = self.session.finish()
         code = self.session.exit_code(self.verdict)
         if code is not None:
-            session.exitstatus = code
+            session.exitstatus = code or int(self.others_failed)
         if self.config.option.update_known and not self.session.reason:
             try:
                 self.session.updated = self.session.update_known()
