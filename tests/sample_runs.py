@@ -11,6 +11,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from sample_traces import hostile_trace, traces
+
 from vitbench.requirement import Level, Status, tally, verdict
 from vitbench.results import (
     Footer,
@@ -317,7 +319,8 @@ def measurements() -> list[MeasurementRecord]:
 def records() -> list[Record]:
     """A whole run that came to its end."""
     footer = Footer(finished_at="2026-11-22T15:50:44+00:00", status="complete", duration_s=762.4)
-    return [header(), *(record for name in VERSIONS for record in judged(name)), *measurements(), footer]
+    cells = [record for name in VERSIONS for record in judged(name)]
+    return [header(), *cells, *measurements(), *traces(), footer]
 
 
 def unfinished() -> list[Record]:
@@ -355,7 +358,8 @@ def hostile(text: str) -> list[Record]:
         environment={text: {text: [text, None]}},
         planned=[text, f"{text} 2"],
     )
-    return [start, one, judgement, figure, unmeasured(text, Outcome.CRASHED, text, cell=f"{text} unmeasured")]
+    lost = unmeasured(text, Outcome.CRASHED, text, cell=f"{text} unmeasured")
+    return [start, one, judgement, figure, lost, hostile_trace(text, cell=figure.cell)]
 
 
 def large(requirements: int = 200, implementations: int = 25) -> list[Record]:

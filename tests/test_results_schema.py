@@ -31,15 +31,25 @@ from vitbench.session import ConformanceSession, Options
 from vitbench.suite import Ending
 from vitbench.suites.throughput import measure as throughput
 from vitbench.timer import Effort
+from vitbench.traces.record import AllocationRow, KernelRow, ModuleRow, OperatorRow, StepPart, Tables, TraceRecord
 
 SCHEMA: dict[str, Any] = json.loads(
     (Path(__file__).parents[1] / "docs" / "results.schema.json").read_text(encoding="utf-8")
 )
 VALIDATOR = Draft202012Validator(SCHEMA)
 KINDS: dict[str, type[Any]] = {
-    record.kind: record for record in (Header, RequirementRecord, VerdictRecord, MeasurementRecord, Footer)
+    record.kind: record for record in (Header, RequirementRecord, VerdictRecord, MeasurementRecord, TraceRecord, Footer)
 }
-PARTS: dict[str, type[Any]] = {"tally": Tally, "memory": Memory}
+PARTS: dict[str, type[Any]] = {
+    "tally": Tally,
+    "memory": Memory,
+    "tables": Tables,
+    "step_part": StepPart,
+    "operator_row": OperatorRow,
+    "kernel_row": KernelRow,
+    "module_row": ModuleRow,
+    "allocation_row": AllocationRow,
+}
 ENUMS: dict[tuple[str, str], type[StrEnum]] = {
     ("requirement", "level"): Level,
     ("requirement", "status"): Status,
@@ -157,7 +167,7 @@ def test_every_line_of_a_whole_run_is_valid() -> None:
 
 
 def test_every_line_of_a_run_whose_texts_are_hostile_is_valid() -> None:
-    assert [errors(line(record)) for record in sample_runs.hostile('</script>"\n\x00{}')] == [[]] * 5
+    assert [errors(line(record)) for record in sample_runs.hostile('</script>"\n\x00{}')] == [[]] * 6
 
 
 @pytest.mark.usefixtures("one_thread")

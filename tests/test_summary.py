@@ -17,6 +17,7 @@ from vitbench.plan import Cell
 from vitbench.reference.cost import Work
 from vitbench.requirement import Tally, Verdict
 from vitbench.results import Header, MeasurementRecord, Outcome, Run, VerdictRecord
+from vitbench.traces.record import TraceRecord
 
 JUDGING = Cell(suite="conformance", implementation="timm")
 MEASURING = Cell(suite="throughput", implementation="timm", model="Ti/16@64", batch=8)
@@ -161,3 +162,23 @@ def test_a_figure_that_cannot_be_believed_says_so_and_why() -> None:
     assert lines[4] == "timm: Ti/16@64 batch 8 INVALID: other processes used 25% of the cores' time"
     believed = replace(busy, verdict=Validity.VALID, reasons=[])
     assert "VALID" not in "\n".join(shown(100, run_of([], [replace(MEASURED, evidence=believed)])))
+
+
+def test_the_summary_says_how_to_open_traces_and_what_they_lack() -> None:
+    traces = [
+        TraceRecord(cell="1", path="traces/1/a.pt.trace.json.gz"),
+        TraceRecord(cell="2", path="traces/2/a.pt.trace.json.gz", reason="no tables: [/red] is missing"),
+        TraceRecord(cell="3", path="traces/3/a.pt.trace.json.gz", reason="no tables: [/red] is missing"),
+        TraceRecord(cell="4", reason="no trace: disk full"),
+    ]
+    run = replace(run_of([], [MEASURED]), path=Path("a folder/run/results.jsonl"), traces=traces)
+    said = shown(60, run)[-3:]
+    assert said == [
+        "3 traces, to be opened by: tensorboard --logdir 'a folder/run/traces'",
+        "no tables: [/red] is missing",
+        "no trace: disk full",
+    ]
+
+
+def test_a_run_without_traces_says_nothing_of_them() -> None:
+    assert "trace" not in "\n".join(shown(100, run_of([], [MEASURED])))

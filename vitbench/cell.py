@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     faulthandler.enable()
     die_with_parent()
     if hasattr(signal, "alarm"):
-        signal.alarm(int(cell.time_limit_s) + _GRACE_S)
+        signal.alarm(int(cell.time_limit_s) * (2 if cell.trace else 1) + _GRACE_S)
     return run(cell, Path(file))
 
 

@@ -13,6 +13,7 @@ from vitbench.plan import Cell
 from vitbench.process import Child, how_it_ended, module_command
 from vitbench.results import Follower, MeasurementRecord, Outcome, Record, Result, VerdictRecord
 from vitbench.suite import Ending, load
+from vitbench.traces.record import TraceRecord
 
 _POLL_S = 0.05
 _EXIT_GRACE_S = 10.0  # between a cell's result and the end of its process
@@ -92,6 +93,7 @@ class _Running:
         self._records: list[Record] = []
         self._result: Result | None = None
         self._result_at_s = 0.0
+        self._trace_due = False  # it has its result, and is being profiled
 
     def news(self) -> Iterator[Event]:
         """What happened since the last call; the last event is ``Finished``."""
@@ -107,16 +109,25 @@ class _Running:
         if result is None:
             result = load(self.cell.suite).lost(self.cell, self._ending(exit_code))
             yield Recorded(self.cell, result)
+        elif self._trace_due:
+            yield Recorded(self.cell, TraceRecord(cell=self.cell.key, reason=self._no_trace(exit_code)))
         yield Finished(self.cell, result, self.child.elapsed_s)
 
     def _keep(self, record: Record) -> None:
         self._records.append(record)
         if self._result is None and isinstance(record, VerdictRecord | MeasurementRecord):
             self._result, self._result_at_s = record, self.child.elapsed_s
+            self._trace_due = bool(self.cell.trace) and _was_measured(record)
+        if isinstance(record, TraceRecord):
+            self._trace_due, self._result_at_s = False, self.child.elapsed_s
 
     def _overdue(self) -> bool:
-        limit_s = self.cell.time_limit_s if self._result is None else self._result_at_s + _EXIT_GRACE_S
-        return self.child.elapsed_s > limit_s
+        limit_s = self.cell.time_limit_s if self._result is None or self._trace_due else _EXIT_GRACE_S
+        return self.child.elapsed_s - self._result_at_s > limit_s
+
+    def _no_trace(self, exit_code: int | None) -> str:
+        how = f"not done within {self.cell.time_limit_s:g} s" if exit_code is None else how_it_ended(exit_code)
+        return without_places(f"no trace: {how}")
 
     def _ending(self, exit_code: int | None) -> Ending:
         words = self.child.last_words()
@@ -131,3 +142,7 @@ class _Running:
             exit_code=exit_code,
             records=tuple(self._records),
         )
+
+
+def _was_measured(result: Result) -> bool:
+    return isinstance(result, MeasurementRecord) and result.outcome == Outcome.MEASURED

@@ -48,6 +48,7 @@ class Options:
     output: Path | None = None  # None: a new folder of its own
     fresh: bool = False  # begin anew in a folder that holds a run
     dry_run: bool = False
+    profile: bool = False  # keep a trace of each cell that can be profiled
 
 
 def parse(argv: Sequence[str] | None) -> Options:
@@ -66,6 +67,9 @@ def parse(argv: Sequence[str] | None) -> Options:
     suites = given.suite or ([_OF_KERNELS] if given.kernel else DEFAULT_SUITES)
     if given.kernel and _OF_KERNELS not in suites:
         raise UsageError(f"--kernel is for the suite {_OF_KERNELS}; add --suite {_OF_KERNELS}, or leave --suite out")
+    if given.profile and not any(suite.load(name).traces for name in suites):
+        profiled = " and ".join(name for name in suite.names() if suite.load(name).traces)
+        raise UsageError(f"--profile is for the suite {profiled}; add --suite {profiled}")
     return Options(
         implementations=tuple(dict.fromkeys(given.impl or registry.installed())),
         named=bool(given.impl),
@@ -80,6 +84,7 @@ def parse(argv: Sequence[str] | None) -> Options:
         output=given.output,
         fresh=given.fresh,
         dry_run=given.dry_run,
+        profile=given.profile,
     )
 
 
@@ -142,6 +147,7 @@ examples:
   vitbench run --suite throughput --model S/16@224,num_heads=4 --batch 1 --batch 8
   vitbench run --kernel flash --kernel naive     attention kernels on a ViT's shapes; your own is package.module:function
   vitbench run --output mine                     begins a run there; after it was stopped, goes on with it
+  vitbench run --suite throughput --profile      where the time goes: traces for TensorBoard, tables in the report
   vitbench run --dry-run                         what would run
 
 exit codes:
@@ -263,6 +269,13 @@ def _add_how(parser: argparse.ArgumentParser) -> None:
         type=_named("time-limit", _positive_seconds),
         metavar="SECONDS",
         help="end a cell that has no result by then, and record that (default: by suite and preset)",
+    )
+    how.add_argument(
+        "--profile",
+        action="store_true",
+        help="after a cell of the suite throughput was timed, profile three more iterations: a trace for TensorBoard in "
+        "DIR/traces, and its operators, kernels, modules and memory in the report (for these tables: "
+        "pip install 'vitbench[tensorboard]')",
     )
     how.add_argument("--dry-run", action="store_true", help="print the cells and stop")
 

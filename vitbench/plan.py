@@ -27,6 +27,7 @@ class Cell:
     seed: int = 0
     timed: bool = False  # runs alone: nothing else of this run beside it
     time_limit_s: float = 600.0
+    trace: str = ""  # folder for a trace of it, made once it was timed; empty: none is asked for
 
     @classmethod
     def asked(cls, options: Options, **point: Any) -> Self:

@@ -19,6 +19,7 @@ from vitbench.conditions.record import Evidence
 from vitbench.errors import OutputCut, OutputUnwritable, ResultsUnreadable
 from vitbench.limits.roofline import Ceilings, Roofline, Standing, standing
 from vitbench.requirement import Level, Status, Tally, Verdict
+from vitbench.traces.record import TraceRecord
 
 SCHEMA_VERSION = 1
 LIMITS, ATTENTION, MEMORY = "limits", "attention", "memory"  # the suite that measures the device itself
@@ -206,13 +207,13 @@ class Footer:
     duration_s: float
 
 
-Record = Header | RequirementRecord | VerdictRecord | MeasurementRecord | Footer
+Record = Header | RequirementRecord | VerdictRecord | MeasurementRecord | TraceRecord | Footer
 
 Result = VerdictRecord | MeasurementRecord
 """What a cell comes to: one of these ends it."""
 
 _KINDS: dict[str, type[Record]] = {
-    record.kind: record for record in (Header, RequirementRecord, VerdictRecord, MeasurementRecord, Footer)
+    record.kind: record for record in (Header, RequirementRecord, VerdictRecord, MeasurementRecord, TraceRecord, Footer)
 }
 
 
@@ -229,6 +230,7 @@ class Run:
     limits: Sequence[MeasurementRecord] = ()  # of the suite limits: the device's, of no implementation
     attention: Sequence[MeasurementRecord] = ()  # of kernels, not of implementations
     memory: Sequence[MeasurementRecord] = ()  # of the suite memory: bytes, no times
+    traces: Sequence[TraceRecord] = ()  # of cells that were profiled beside
     damaged_lines: int = 0  # cut in mid-line by a crash; at most the last one of each writer
 
     @property
@@ -369,6 +371,7 @@ def read(path: Path) -> Run:
         limits=apart[LIMITS],
         attention=apart[ATTENTION],
         memory=apart[MEMORY],
+        traces=_of(records, TraceRecord),
         footer=next(iter(_of(records, Footer)), None),
         damaged_lines=damaged,
     )

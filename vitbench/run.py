@@ -27,6 +27,9 @@ from vitbench.plan import Cell, plan
 from vitbench.progress import display, waiting
 from vitbench.requirement import Verdict
 from vitbench.results import Footer, Header, Outcome, ResultsWriter, Run
+from vitbench.suite import load
+from vitbench.traces import tables
+from vitbench.traces.folders import trace_folders
 
 REPORT = "report.html"
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
@@ -82,6 +85,8 @@ def _run(options: Options, cells: Sequence[Cell], arguments: Sequence[str]) -> i
     with waiting(console, "looking at implementations and device"):
         found = preflight.check(options)
     cells = [replace(cell, name=found.names.get(cell.implementation, cell.name)) for cell in cells]
+    if options.profile:
+        cells = _traced(cells, folder, console)
     again = _command_again(arguments, folder)
     with holding(folder):
         kept = _begun(folder, _header(options, cells, arguments, found.environment), fresh=options.fresh)
@@ -114,6 +119,15 @@ def _report(folder: Path, console: Console) -> int:
     summary.show(run, console)
     console.print(f"\nreport: {folder / REPORT}", markup=False, soft_wrap=True)
     return exit_code(run)
+
+
+def _traced(cells: Sequence[Cell], folder: Path, console: Console) -> list[Cell]:
+    """The same cells, each that can be profiled with a folder for its trace; and a word on what tables need."""
+    if not tables.installed():
+        said = f"traces will have no tables: {tables.PACKAGE} is not installed; {tables.EXTRA}"
+        console.print(said, markup=False, soft_wrap=True)
+    folders = trace_folders([cell.key for cell in cells if load(cell.suite).traces], folder)
+    return [replace(cell, trace=str(folders[cell.key])) if cell.key in folders else cell for cell in cells]
 
 
 def _executed(cells: Sequence[Cell], file: Path, console: Console) -> int:

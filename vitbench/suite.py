@@ -41,6 +41,7 @@ class Suite:
     plan: Callable[["Options"], Iterable["Cell"]]
     run: Callable[["Cell", Path], int]
     lost: Callable[["Cell", Ending], Result]
+    traces: bool = False  # whether its cells can be profiled: each appends a TraceRecord behind its result
 
 
 def names() -> list[str]:

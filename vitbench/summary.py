@@ -1,5 +1,6 @@
 """The tables after a run: who conforms, and how fast each is; as lines where the terminal is too narrow for tables."""
 
+import shlex
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -13,6 +14,8 @@ from vitbench.memory_fit import growths
 from vitbench.progress import ceilings_text, result_text
 from vitbench.requirement import Level, Status, Verdict
 from vitbench.results import MeasurementRecord, Memory, Outcome, RequirementRecord, Run, VerdictRecord
+from vitbench.traces.folders import HOME
+from vitbench.wording import plural
 
 _WIDTH_OF_TABLES = 80  # below this, lines
 _WIDTH_OF_LIMITS = 110  # below this, no columns for them
@@ -52,6 +55,7 @@ def show(run: Run, console: Console) -> None:
         _growths(weighed, console)
         _reasons(weighed, console)
     _limits(run, console)
+    _traces(run, console)
 
 
 def _heading(text: str, console: Console) -> None:
@@ -128,6 +132,17 @@ def _limits(run: Run, console: Console) -> None:
         if record.evidence is not None and record.evidence.verdict == Validity.INVALID:
             doubt = f"these ceilings are INVALID, and shares of them too high: {'; '.join(record.evidence.reasons)}"
             console.print(Text(doubt, style="dim"))
+
+
+def _traces(run: Run, console: Console) -> None:
+    """Where they are, how they are opened, and what they lack."""
+    written = [record for record in run.traces if record.path]
+    if written:
+        command = shlex.join(["tensorboard", "--logdir", str(run.path.parent / HOME)])
+        console.print()
+        console.print(Text(f"{plural(len(written), 'trace')}, to be opened by: {command}"), soft_wrap=True)
+    for reason in dict.fromkeys(record.reason for record in run.traces if record.reason):
+        console.print(Text(reason, style="dim"))
 
 
 def _measurement_lines(records: Sequence[MeasurementRecord], console: Console) -> None:

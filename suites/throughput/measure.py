@@ -78,8 +78,10 @@ class Prepared:
         )
 
 
-def measure(cell: Cell) -> MeasurementRecord:
+def measure(cell: Cell, then: Callable[[MeasurementRecord, Prepared], None] | None = None) -> MeasurementRecord:
     """Images a second of the adapter's own logits without gradients, or of a whole training step.
+
+    ``then`` is called with the figures while the cell is still prepared.
 
     Raises:
         NotSupported: the implementation has no such model, cannot be trained or compiled, or the device lacks the
@@ -87,9 +89,14 @@ def measure(cell: Cell) -> MeasurementRecord:
         AdapterBroken: its logits have the wrong shape.
     """
     started = time.monotonic()
-    with prepared(cell) as ready, watching(cell.device) as watch:
-        timing = sample(ready.launch, ready.clock, EFFORT[cell.preset], ready.renew)
-    return ready.record(timing, watch.evidence(timing, cell.batch), duration_s=time.monotonic() - started)
+    with prepared(cell) as ready:
+        with watching(cell.device) as watch:
+            timing = sample(ready.launch, ready.clock, EFFORT[cell.preset], ready.renew)
+        evidence = watch.evidence(timing, cell.batch)
+        found = ready.record(timing, evidence, duration_s=time.monotonic() - started)
+        if then is not None:
+            then(found, ready)
+    return found
 
 
 @contextmanager

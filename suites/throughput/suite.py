@@ -1,6 +1,7 @@
 """The throughput suite: images a second, one cell for each implementation and point of its sweeps."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 from vitbench.measurement import unmeasured
 from vitbench.options import CHANNELS_LAST, COMPILED, Options
 from vitbench.plan import Cell
-from vitbench.results import append
+from vitbench.results import MeasurementRecord, append
 from vitbench.suite import Suite
 
 
@@ -93,10 +94,17 @@ def _points(sweep: Sweep) -> Iterator[tuple[str, str, str, str, int]]:
 
 
 def run(cell: Cell, results: Path) -> int:
-    """Measure one cell."""
-    from vitbench.suites.throughput.measure import measure  # noqa: PLC0415  # torch, needed only now
+    """Measure one cell; keep its figures before it is profiled, which may go wrong."""
+    from vitbench.suites.throughput.measure import Prepared, measure  # noqa: PLC0415  # torch, needed only now
+    from vitbench.traces.profiler import traced  # noqa: PLC0415
 
-    append(results, measure(cell))
+    def keep(found: MeasurementRecord, ready: Prepared) -> None:
+        append(results, found)
+        if cell.trace:
+            with suppress(OSError):  # a full disk: the executor tells that there is no trace
+                append(results, traced(cell, ready.launch))
+
+    measure(cell, keep)
     return 0
 
 
@@ -106,4 +114,5 @@ SUITE = Suite(
     plan=plan,
     run=run,
     lost=unmeasured,
+    traces=True,
 )
