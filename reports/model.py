@@ -11,6 +11,7 @@ from vitbench.reports.environment import Fact, environment, side_by_side
 from vitbench.reports.memory import MemorySection, memory_section
 from vitbench.reports.runs import RunFacts, run_facts
 from vitbench.reports.throughput import Comparison, comparisons, headline, shared_conditions
+from vitbench.reports.traces import Trace, traces
 from vitbench.reports.verdicts import NO_VERDICT, NOT_JUDGED, Judgement, judgements
 from vitbench.requirement import Verdict
 from vitbench.results import Run
@@ -46,6 +47,7 @@ class Report:
     attention: tuple[KernelComparison, ...]
     charts: tuple[IntervalChart, ...]
     memory: MemorySection
+    traces: tuple[Trace, ...]
     environment: tuple[Fact, ...]
     conventions: tuple[Fact, ...]  # a value for each of those that declare any
     sources: tuple[Source, ...]
@@ -103,6 +105,7 @@ def build(runs: Sequence[Run]) -> Report:
         attention=kernel_comparisons(runs, names),
         charts=throughput_charts(groups, several_runs=len(runs) > 1),
         memory=memory_section(runs, names),
+        traces=traces(runs, names),
         environment=environment(runs),
         conventions=side_by_side([dict(judgement.conventions) for judgement in judged if judgement.conventions]),
         sources=tuple(_source(run) for run in runs),

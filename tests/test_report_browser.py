@@ -240,6 +240,17 @@ def test_no_width_makes_the_page_scroll_sideways(kind: str, browser: Browser, pa
     assert browser.complaints() == []
 
 
+def test_a_trace_is_closed_until_it_is_opened_by_the_keyboard(browser: Browser, page: Path) -> None:
+    browser.open(page)
+    assert browser.visible(".trace summary") == 4
+    assert browser.visible(".trace table") == 0
+    browser.find(".trace summary").send_keys(webdriver.Keys.ENTER)
+    assert browser.visible(".trace table") == 3
+    assert browser.find(".trace[open] .modules tbody tr:last-child th").text == "Mlp_0"
+    indent = "parseFloat(getComputedStyle(document.querySelector('.trace [data-depth=\"{}\"]')).paddingLeft)"
+    assert browser.run(indent.format(0)) < browser.run(indent.format(1)) < browser.run(indent.format(2))
+
+
 def test_charts_are_drawn_anew_for_another_width(browser: Browser, page: Path) -> None:
     browser.open(page)
     browser.resize(*PHONE)

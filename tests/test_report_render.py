@@ -323,3 +323,22 @@ def test_every_asset_has_its_licence_and_its_origin_beside_it() -> None:
     named = (render.ASSETS / "README.md").read_text(encoding="utf-8")
     kept = {path.name for path in render.ASSETS.iterdir() if path.is_file()} - {"__init__.py", "README.md"}
     assert {name for name in kept if f"`{name}`" not in named} == set()
+
+
+def test_a_trace_has_its_tables_or_the_reason_for_none(tmp_path: Path) -> None:
+    page = page_of(records(), tmp_path)
+    section = page[page.index('<section id="traces"') :].partition("</section>")[0]
+    said = " ".join(text_of(section).split())
+    assert "timm inference, Ti/16@224, float32, batch 4, eager on cpu most: aten::addmm, 50 %" in said
+    assert "3 iterations of 60.0 ms, timed without profiler 46.8 ms; CPU Exec 90 %" in said
+    assert "Operators: 2 of 33" in said
+    assert "Kernels: 1 of 40" in said
+    assert "A kernel ran for 75 % of the time" in said
+    assert "no tables no tables: torch-tb-profiler raised KeyError" in said
+    assert "no trace no trace: OSError: [Errno 28] No space left on device" in said
+
+
+def test_a_report_without_traces_has_no_section_for_them(tmp_path: Path) -> None:
+    page = page_of([record for record in records() if record.kind != "trace"], tmp_path)
+    assert 'id="traces"' not in page
+    assert "#traces" not in page
