@@ -115,6 +115,21 @@ def test_a_launch_that_fails_leaves_no_half_trace(cell: Cell) -> None:
     assert not Path(cell.trace).exists()
 
 
+def test_an_earlier_trace_of_the_cell_is_kept_whatever_becomes_of_another(cell: Cell) -> None:
+    first = profiler.traced(cell, matmul)
+    second = profiler.traced(cell, matmul)
+    failed = profiler.traced(cell, lambda: 1 / 0)
+    assert failed.reason.startswith("no trace: ZeroDivisionError")
+    written = {f"traces/one/{file.name}" for file in Path(cell.trace).iterdir()}
+    assert written == {first.path, second.path}
+    assert len(written) == 2
+
+
+def test_a_profiler_that_writes_nothing_is_said(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(profiler, "tensorboard_trace_handler", lambda *_, **__: lambda profile: None)
+    assert "torch's profiler wrote no file" in profiler.traced(cell, matmul).reason
+
+
 def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
     (tmp_path / "traces").write_text("a file")
     record = profiler.traced(replace(CELL, trace=str(tmp_path / "traces" / "one")), matmul)

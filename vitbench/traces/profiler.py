@@ -3,7 +3,7 @@
 import gzip
 import re
 import time
-from collections.abc import Callable, Set
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -59,14 +59,19 @@ def write(launch: Callable[[], object], device: str, folder: Path) -> Path:
             for _ in range(WARM_UP + ITERATIONS):
                 launch()
                 profiler.step()
-        file = next(iter(set(folder.glob(_WRITTEN)) - earlier), None)
-        if file is None:
-            raise FileNotFoundError("torch's profiler wrote no file")
+        file = _new(folder, earlier)
         name_as_the_parser_does(file)
     except BaseException:
         _remove(folder, earlier)  # half a trace is one that no viewer opens
         raise
     return file
+
+
+def _new(folder: Path, earlier: set[Path]) -> Path:
+    """The one that has come; torch's profiler does not always raise where it cannot write."""
+    for file in set(folder.glob(_WRITTEN)) - earlier:
+        return file
+    raise FileNotFoundError("torch's profiler wrote no file")
 
 
 _NAMES = {
@@ -91,7 +96,7 @@ def name_as_the_parser_does(file: Path) -> None:
         file.write_bytes(gzip.compress(renamed))
 
 
-def _remove(folder: Path, earlier: Set[Path]) -> None:
+def _remove(folder: Path, earlier: set[Path]) -> None:
     with suppress(OSError):
         for file in set(folder.glob(_WRITTEN)) - earlier:
             file.unlink()
