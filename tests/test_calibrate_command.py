@@ -120,6 +120,14 @@ def test_a_slow_candidate_has_fewer_seeds() -> None:
     assert task.examples == 2
 
 
+def test_checks_that_compile_a_model_meet_the_mutants_of_their_own_area_only() -> None:
+    of_a_path = replace(MUTANT, id="never-checkpointed", breaks="VIT-PATH-CHECKPOINT")
+    tasks = plan([MUTANT, of_a_path, RIGHT], [COUNT, "VIT-PATH-COMPILE"], FULL)
+    assert [t.specimen for t in tasks if t.requirement == "VIT-PATH-COMPILE"] == [of_a_path.key, RIGHT.key]
+    asked_for = plan([MUTANT], ["VIT-PATH-COMPILE"], replace(FULL, mutants=(MUTANT.id,)))
+    assert len(asked_for) == 1
+
+
 def test_bank_and_pool_are_as_large_as_they_are_said_to_be() -> None:
     kinds = [specimen.kind for specimen in specimens().values()]
     assert (kinds.count(Kind.MUTANT) >= 100, kinds.count(Kind.BENIGN) >= 30, kinds.count(Kind.EQUIVALENT)) == (
@@ -244,6 +252,6 @@ def test_a_log_is_told_now_and_then_how_long_it_takes_yet() -> None:
     for now[0], done in ((10.0, 5), (100.0, 50), (110.0, 55), (200.0, 100), (300.0, 150)):
         log.tell(done, 150)
     assert file.getvalue().splitlines() == [
-        "50 of 150 judged, some 3 min 20 s left",
-        "100 of 150 judged, some 1 min 40 s left",
+        "50 of 150 examples judged, some 3 min 20 s left",
+        "100 of 150 examples judged, some 1 min 40 s left",
     ]

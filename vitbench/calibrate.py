@@ -191,13 +191,13 @@ def _rows(
     known, open_tasks = {c.key: c for c in candidates}, Counter(task.specimen for task in tasks)
     cells: dict[str, dict[str, Cell]] = {key: {} for key in open_tasks}
     ended = judged(tasks, prepare, jobs=options.jobs, time_limit_s=options.time_limit_s)
-    log = _Log(console)
+    log, total = _Log(console), sum(task.most_examples for task in tasks)
     with _progress(console) as bar, closing(ended):
-        shown = bar.add_task("judging", total=len(tasks))
+        shown = bar.add_task("judging", total=total)
         for task, cell in ended:
             cells[task.specimen][task.requirement] = cell
-            bar.update(shown, advance=1, description=task.specimen)
-            log.tell(int(bar.tasks[0].completed), len(tasks))
+            bar.update(shown, advance=task.most_examples, description=task.specimen)
+            log.tell(int(bar.tasks[0].completed), total)
             open_tasks[task.specimen] -= 1
             if not open_tasks[task.specimen]:
                 found = cells.pop(task.specimen)
@@ -227,7 +227,7 @@ class _Log:
             return
         self._told = now
         left = (now - self._began) / done * (total - done)
-        self._console.print(f"{done:,} of {total:,} judged, some {units.duration(left)} left")
+        self._console.print(f"{done:,} of {total:,} examples judged, some {units.duration(left)} left")
 
 
 def _matrix(rows: Sequence[Row], candidates: Sequence[Specimen], extent: Extent) -> Matrix:

@@ -14,10 +14,8 @@ from vitbench.adapter import Conventions
 from vitbench.benign import kernels
 from vitbench.benign.adapters import (
     AnySizeAdapter,
-    ChannelsLastAdapter,
     CompiledAdapter,
     LazyAdapter,
-    PrescaledAdapter,
     RewrittenAdapter,
     SinglePrecisionAdapter,
     StyledAdapter,
@@ -64,16 +62,16 @@ class Benign:
 
 
 WRITTEN = {
-    "declared": (),
+    "declared": ("patches-image-by-image", "softmax-in-float32", "layer-norm-in-float32"),
     "transformers": ("unfold-patching", "sdpa-math", "checkpointed", "sequence-first-mlp"),
     "timm": ("conv-patching", "sdpa-flash", "library-functions", "logits-transposed"),
     "torchvision": ("einsum-patching", "sdpa-packed", "pooled-before-norm"),
     "big_vision": ("sliced-patching", "attention-head-by-head"),
-    "vit-pytorch": ("patches-image-by-image", "softmax-in-float32", "layer-norm-in-float32"),
     "CLIP": (),
 }
 """The rewritings of the reference under each of these conventions: every one once, those that round to float32 together,
-since what they round is judged by a wider tolerance. What concerns other parts of a model cannot hide one another."""
+since what they round is judged by a wider tolerance. What concerns other parts of a model cannot hide one another. The
+conventions of vit-pytorch are those of the package itself, below."""
 
 STYLES = {
     "module-library-block": (
@@ -92,26 +90,21 @@ _OWN = (
         for id_, (summary, style) in STYLES.items()
     ),
     Benign(
-        id="channels-last",
-        summary="model and images in channels-last layout, packed qkv, class token and its position kept as their sum",
-        make=partial(ChannelsLastAdapter, "channels-last", Style(attention="packed", folded=True)),
+        id="vmapped",
+        summary="a model of one image, vmapped over the batch; model and images in channels-last layout, class token and its "
+        "position kept as their sum",
+        make=partial(VmapAdapter, "vmapped", Style(folded=True)),
     ),
-    Benign(id="vmapped", summary="a model of one image, vmapped over the batch", make=partial(VmapAdapter, "vmapped")),
     Benign(
         id="lazy",
-        summary="an object that makes its torch module when first used; keys without a bias, heads in the opposite order",
+        summary="an object that makes its torch module when first used; keys without a bias, heads in the opposite order, "
+        "the scale of attention kept within the query's weights",
         make=partial(LazyAdapter, "lazy"),
     ),
     Benign(
         id="any-size",
         summary="positions resized in float32 in each call, for images of whatever size; torch.nn.MultiheadAttention",
         make=partial(AnySizeAdapter, "any-size"),
-    ),
-    Benign(
-        id="query-prescaled",
-        summary="the scale of attention kept within the query's weights",
-        make=partial(PrescaledAdapter, "query-prescaled"),
-        recorded=frozenset({"VIT-TRAIN-GRADIENT", "VIT-TRAIN-STEP"}),  # its query learns at another rate
     ),
     Benign(
         id="single-precision",
@@ -141,7 +134,7 @@ def _conventional(name: str, conventions: Conventions) -> Benign:
     return Benign(id=f"reference-as-{name}", summary=summary, make=partial(RewrittenAdapter, rewriting, conventions))
 
 
-_CONVENTIONAL = tuple(_conventional(*item) for item in {"declared": Conventions(), **CONVENTIONS}.items())
+_CONVENTIONAL = tuple(_conventional(name, {"declared": Conventions(), **CONVENTIONS}[name]) for name in WRITTEN)
 
 RECORDED: dict[str, frozenset[str]] = {
     "timm": frozenset({"VIT-PATCH-INDIVISIBLE"}),

@@ -116,34 +116,23 @@ class AnySizeAdapter(StyledAdapter):
         return copy.deepcopy(model)
 
 
-class PrescaledAdapter(StyledAdapter):
-    """The scale of attention kept within the query's weights, as engines do it to save a product."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(name, Style(prescaled=True))
-
-    def load(self, model: Any, state: Mapping[str, Tensor]) -> None:
-        super().load(model, _queries_scaled(state, model.config.head_dim**-0.5))
-
-    def export(self, model: Any) -> dict[str, Tensor]:
-        return _queries_scaled(super().export(model), model.config.head_dim**0.5)
-
-
 def _queries_scaled(state: Mapping[str, Tensor], factor: float) -> dict[str, Tensor]:
     return {name: w * factor if ".query." in name else w for name, w in state.items()}
 
 
-class ReversedHeadsAdapter(StyledAdapter):
-    """Heads kept in the opposite order; the order of heads is the model's own affair."""
+class RearrangedHeadsAdapter(StyledAdapter):
+    """Heads in the opposite order, which is the model's own affair; the scale of attention within the query's weights."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name, Style(key_bias=False, prescaled=True))
 
     def load(self, model: Any, state: Mapping[str, Tensor]) -> None:
-        super().load(model, _heads_reversed(state, model.config.num_heads))
+        scaled = _queries_scaled(state, model.config.head_dim**-0.5)
+        super().load(model, _heads_reversed(scaled, model.config.num_heads))
 
     def export(self, model: Any) -> dict[str, Tensor]:
-        return _heads_reversed(super().export(model), model.config.num_heads)
-
-    def attention(self, model: Any, images: Tensor) -> list[Tensor]:
-        return [weights.flip(1) for weights in super().attention(model, images)]
+        scaled = _heads_reversed(super().export(model), model.config.num_heads)
+        return _queries_scaled(scaled, model.config.head_dim**0.5)
 
 
 def _heads_reversed(state: Mapping[str, Tensor], heads: int) -> dict[str, Tensor]:
@@ -157,24 +146,17 @@ def _heads_reversed(state: Mapping[str, Tensor], heads: int) -> dict[str, Tensor
     return found
 
 
-class ChannelsLastAdapter(StyledAdapter):
-    """Model and images in the channels-last layout."""
+class VmapAdapter(StyledAdapter):
+    """A model of one image, mapped over the batch, as equinox has it; model and images in the channels-last layout."""
 
     def build(self, config: ViTConfig) -> Any:
         return super().build(config).to(memory_format=torch.channels_last)
 
     def logits(self, model: Any, images: Tensor) -> Tensor:
-        return super().logits(model, images.contiguous(memory_format=torch.channels_last))
-
-
-class VmapAdapter(StyledAdapter):
-    """A model of one image, mapped over the batch, as equinox has it."""
-
-    def logits(self, model: Any, images: Tensor) -> Tensor:
         def of_one(image: Tensor) -> Any:
             return functional_call(model, dict(model.named_parameters()), (image[None],))[0]
 
-        return torch.vmap(of_one, randomness="different")(images)
+        return torch.vmap(of_one, randomness="different")(images.contiguous(memory_format=torch.channels_last))
 
     def inputs_of(self, modules: Any, model: Any, images: Tensor) -> list[Tensor]:
         return StyledAdapter("unmapped", self.style).inputs_of(modules, model, images)
@@ -218,7 +200,7 @@ class LazyAdapter(Adapter):
     conventions = StyledAdapter.conventions
 
     def __init__(self, name: str) -> None:
-        self.name, self._inner = name, ReversedHeadsAdapter(name, Style(key_bias=False))
+        self.name, self._inner = name, RearrangedHeadsAdapter(name)
 
     def build(self, config: ViTConfig) -> LazyModel:
         self._inner.build(config)  # for its refusals

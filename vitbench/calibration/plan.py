@@ -5,11 +5,16 @@ from dataclasses import dataclass
 from zlib import crc32
 
 from vitbench.calibration.specimens import Kind, Specimen
+from vitbench.check import EXAMPLES
 from vitbench.specification import REQUIREMENTS
 
 OTHERS_EXAMPLES = 3
 """On which a check judges a mutant that it is not about, or that is proven to have no defect: enough to see most of what
 a defect fails besides, in a third of the time."""
+
+TRACING = frozenset({"VIT-PATH-COMPILE", "VIT-PATH-EXPORT"})
+"""Checks that trace and compile a model, for seconds, and compare it with itself: they meet the mutants of their own area,
+and would find nothing in another's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +30,11 @@ class Task:
     seed: int
     runs: int = 1  # of the quick preset, at seeds from ``seed`` on; of mutants, by what is about them
     examples: int | None = None  # examples with a seed each; of the others
+
+    @property
+    def most_examples(self) -> int:
+        """How many it takes at most: a rough measure of its time."""
+        return self.runs * EXAMPLES["quick"] if self.examples is None else self.examples
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,8 +75,14 @@ def _chosen(specimen: Specimen, extent: Extent) -> bool:
 def _requirements(specimen: Specimen, requirements: Iterable[str], extent: Extent) -> list[str]:
     asked = [r for r in requirements if REQUIREMENTS[r].subject == specimen.subject]
     chosen = [r for r in asked if not extent.only or r in extent.only]
-    about = extent.quick and specimen.kind is Kind.MUTANT and not extent.mutants
-    return [r for r in chosen if r == specimen.breaks] if about else chosen
+    if specimen.kind is not Kind.MUTANT or extent.mutants:
+        return chosen
+    return [r for r in chosen if r == specimen.breaks or not (extent.quick or _traces_another_area(r, specimen))]
+
+
+def _traces_another_area(requirement: str, mutant: Specimen) -> bool:
+    area = REQUIREMENTS[mutant.breaks].area if mutant.breaks else None
+    return requirement in TRACING and REQUIREMENTS[requirement].area != area
 
 
 def _task(specimen: Specimen, requirement: str, extent: Extent) -> Task:
