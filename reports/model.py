@@ -8,9 +8,11 @@ from vitbench.matrix import Matrix, columns, matrix, run_labels
 from vitbench.reports.attention import KernelComparison, kernel_comparisons
 from vitbench.reports.charts import LABEL_CHARACTERS, IntervalChart, throughput_charts
 from vitbench.reports.environment import Fact, environment, side_by_side
+from vitbench.reports.latency import LatencyRow, latency_rows
 from vitbench.reports.memory import MemorySection, memory_section
 from vitbench.reports.runs import RunFacts, run_facts
 from vitbench.reports.throughput import Comparison, comparisons, headline, shared_conditions
+from vitbench.reports.timers import TimerRow, timer_rows
 from vitbench.reports.traces import Trace, traces
 from vitbench.reports.verdicts import NO_VERDICT, NOT_JUDGED, Judgement, judgements
 from vitbench.requirement import Verdict
@@ -44,10 +46,12 @@ class Report:
     matrix: Matrix
     headline: Comparison | None
     comparisons: tuple[Comparison, ...]
+    latencies: tuple[LatencyRow, ...]
     attention: tuple[KernelComparison, ...]
     charts: tuple[IntervalChart, ...]
     memory: MemorySection
     traces: tuple[Trace, ...]
+    timers: tuple[TimerRow, ...]
     environment: tuple[Fact, ...]
     conventions: tuple[Fact, ...]  # a value for each of those that declare any
     sources: tuple[Source, ...]
@@ -96,30 +100,38 @@ def build(runs: Sequence[Run]) -> Report:
     judged = judgements(runs, names, table, shown)
     facts = tuple(run_facts(run, name) for run, name in zip(runs, names, strict=True))
     return Report(
-        title=_title(judged, facts, kernels=len({record.kernel for run in runs for record in run.attention})),
+        title=_title(
+            judged,
+            facts,
+            kernels=len({record.kernel for run in runs for record in run.attention}),
+            timers=any(run.timers for run in runs),
+        ),
         runs=facts,
         judgements=judged,
         matrix=table,
         headline=shown,
         comparisons=groups,
+        latencies=latency_rows(groups),
         attention=kernel_comparisons(runs, names),
         charts=throughput_charts(groups, several_runs=len(runs) > 1),
         memory=memory_section(runs, names),
         traces=traces(runs, names),
+        timers=timer_rows(runs, names),
         environment=environment(runs),
         conventions=side_by_side([dict(judgement.conventions) for judgement in judged if judgement.conventions]),
         sources=tuple(_source(run) for run in runs),
     )
 
 
-def _title(judged: Sequence[Judgement], facts: Sequence[RunFacts], kernels: int) -> str:
+def _title(judged: Sequence[Judgement], facts: Sequence[RunFacts], *, kernels: int, timers: bool) -> str:
     """The outcome of the whole in one line."""
     with_verdict = [judgement for judgement in judged if judgement.verdict not in {NO_VERDICT, NOT_JUDGED}]
     if kernels and not judged:
         return f"{plural(kernels, 'attention kernel')} measured"
     if not with_verdict:
         measured = sum(judgement.measurement is not None for judgement in judged)
-        return f"{plural(measured, 'implementation')} measured, none judged" if measured else "Nothing was judged"
+        nothing = "vitbench, measured by itself" if timers else "Nothing was judged"
+        return f"{plural(measured, 'implementation')} measured, none judged" if measured else nothing
     so_far = "" if all(run.complete for run in facts) else " so far"
     if len(with_verdict) == 1:
         (only,) = with_verdict

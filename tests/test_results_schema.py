@@ -31,6 +31,7 @@ from vitbench.session import ConformanceSession, Options
 from vitbench.suite import Ending
 from vitbench.suites.throughput import measure as throughput
 from vitbench.timer import Effort
+from vitbench.timer_check import TimerCheck
 from vitbench.traces.record import AllocationRow, KernelRow, ModuleRow, OperatorRow, StepPart, Tables, TraceRecord
 
 SCHEMA: dict[str, Any] = json.loads(
@@ -49,6 +50,7 @@ PARTS: dict[str, type[Any]] = {
     "kernel_row": KernelRow,
     "module_row": ModuleRow,
     "allocation_row": AllocationRow,
+    "timer_check": TimerCheck,
 }
 ENUMS: dict[tuple[str, str], type[StrEnum]] = {
     ("requirement", "level"): Level,

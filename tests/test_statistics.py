@@ -1,11 +1,20 @@
 """Intervals from order statistics: computed by hand, and their coverage by simulation."""
 
-from math import exp, sqrt
+from math import comb, exp, sqrt
 from random import Random
 
 import pytest
 
-from vitbench.statistics import Interval, binomial_p_value, binomial_probability, median, median_interval, upper_rate
+from vitbench.statistics import (
+    Interval,
+    binomial_p_value,
+    binomial_probability,
+    median,
+    median_interval,
+    quantile,
+    quantile_interval,
+    upper_rate,
+)
 
 
 @pytest.mark.parametrize(
@@ -96,3 +105,39 @@ def test_the_bound_of_a_rate_is_that_of_clopper_and_pearson() -> None:
     )  # tables: one-sided 95 %, the 90 % interval's upper end
     assert upper_rate(2, 20) == pytest.approx(0.282619, abs=1e-6)
     assert upper_rate(5, 5) == 1.0
+
+
+# --- quantiles ---
+
+
+def test_a_quantile_is_the_first_sample_that_enough_do_not_exceed() -> None:
+    hundred = [float(i) for i in range(100, 0, -1)]
+    assert [quantile(hundred, share) for share in (0.0, 0.5, 0.9, 0.99, 1.0)] == [1.0, 50.0, 90.0, 99.0, 100.0]
+    assert quantile([7.0], 0.99) == 7.0
+
+
+def test_a_quantiles_interval_is_that_of_the_median_in_the_middle() -> None:
+    for n in (5, 6, 7, 20, 101):
+        samples = [float(i) for i in range(n)]
+        assert quantile_interval(samples, 0.5) == median_interval(samples)
+
+
+def test_the_interval_of_p99_takes_368_samples() -> None:
+    """0.99^368 = 0.0248: that often all lie below it, and no sample bounds it from above."""
+    samples = [float(i) for i in range(1, 369)]
+    assert quantile_interval(samples[:-1], 0.99) is None
+    found = quantile_interval(samples, 0.99)
+    assert found is not None
+    assert found.high == 368.0
+    below = sum(comb(368, k) * 0.99**k * 0.01 ** (368 - k) for k in range(int(found.low)))
+    assert below <= 0.025
+
+
+def test_a_quantiles_interval_holds_it_as_often_as_it_says() -> None:
+    random = Random(0)
+    held = 0
+    for _ in range(400):
+        found = quantile_interval([random.random() for _ in range(100)], 0.9)
+        assert found is not None
+        held += found.low <= 0.9 <= found.high
+    assert held >= 0.95 * 400 - 3 * (400 * 0.95 * 0.05) ** 0.5

@@ -6,6 +6,7 @@ from itertools import chain, cycle, repeat
 
 import pytest
 
+from vitbench import timer
 from vitbench.statistics import Interval
 from vitbench.timer import CpuClock, CudaClock, Effort, clock_for, sample
 
@@ -90,6 +91,15 @@ def test_it_warms_up_until_two_windows_agree() -> None:
     timing = sample(nothing, ScriptedClock(chain(slow_start, repeat(1.0))), UNHURRIED)
     assert timing.warmup_iterations > len(slow_start) + 5
     assert set(timing.samples_s) == {1.0}
+
+
+def test_thousands_of_samples_are_not_all_sorted_after_each_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[int] = []
+    monkeypatch.setattr(timer, "median_interval", lambda samples: looks.append(len(samples)))
+    timing = sample(nothing, ScriptedClock(repeat(1.0)), Effort(least_s=0.0, most_s=3000.0, most_warmup_s=1000.0))
+    assert len(timing.samples_s) == 3000
+    assert len(looks) < 150
+    assert looks[:15] == list(range(10, 25))  # while there are few, after each
 
 
 def test_a_warm_up_that_never_becomes_stable_ends_all_the_same() -> None:

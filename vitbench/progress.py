@@ -13,7 +13,7 @@ from vitbench.executor import Event, Finished, Recorded, Started
 from vitbench.limits.roofline import Ceilings
 from vitbench.plan import Cell
 from vitbench.requirement import Verdict
-from vitbench.results import Outcome, RequirementRecord, Result, VerdictRecord
+from vitbench.results import SELF, MeasurementRecord, Outcome, RequirementRecord, Result, VerdictRecord
 
 
 class Display(Protocol):
@@ -102,6 +102,8 @@ def title(cell: Cell) -> str:
     detail = f" {cell.model} batch {cell.batch}" if cell.model else ""
     if cell.suite == "attention":
         return f"{cell.suite} {cell.implementation}{detail} {cell.dtype} {cell.task}, {cell.mode}"
+    if cell.suite == SELF:
+        return f"{cell.suite} {cell.mode} by {cell.implementation}"
     task = f" {cell.task}" if cell.task else ""
     return f"{cell.suite}{task} {cell.implementation}{detail}"
 
@@ -119,15 +121,24 @@ def result_text(result: Result) -> str:
         return f"{result.verdict}{f', MUST {result.must}' if judged else ''}{reason}"
     if result.outcome != Outcome.MEASURED:
         return f"{result.outcome}: {result.reason}"
-    if result.ceilings is not None:
-        return ceilings_text(result.ceilings)
-    if result.memory is not None:
-        return f"{units.data_size(result.memory.allocated_bytes)} allocated"
-    doubt = "" if result.converged else ", not converged"
-    if result.kernel:
-        wrong = "" if result.precision is None or result.precision.within else ", error beyond its bound"
-        return f"{units.seconds(result.latency_s)}, {units.flops_per_s(result.flops_per_s)}{wrong}{doubt}"
-    return f"{units.images_per_s(result.throughput_images_per_s)}{doubt}"
+    return _figure_text(result)
+
+
+def _figure_text(record: MeasurementRecord) -> str:
+    """The figure that a cell was measured for."""
+    if record.ceilings is not None:
+        return ceilings_text(record.ceilings)
+    if record.memory is not None:
+        return f"{units.data_size(record.memory.allocated_bytes)} allocated"
+    if record.suite == SELF:
+        check = record.timer_check
+        off = "" if check is None or check.deviation is None else f", off by {units.percent(check.deviation)}"
+        return f"{units.seconds(record.latency_s)}{off}"
+    doubt = "" if record.converged else ", not converged"
+    if record.kernel:
+        wrong = "" if record.precision is None or record.precision.within else ", error beyond its bound"
+        return f"{units.seconds(record.latency_s)}, {units.flops_per_s(record.flops_per_s)}{wrong}{doubt}"
+    return f"{units.images_per_s(record.throughput_images_per_s)}{doubt}"
 
 
 def ceilings_text(ceilings: Ceilings) -> str:

@@ -19,10 +19,11 @@ from vitbench.conditions.record import Evidence
 from vitbench.errors import OutputCut, OutputUnwritable, ResultsUnreadable
 from vitbench.limits.roofline import Ceilings, Roofline, Standing, standing
 from vitbench.requirement import Level, Status, Tally, Verdict
+from vitbench.timer_check import TimerCheck
 from vitbench.traces.record import TraceRecord
 
 SCHEMA_VERSION = 1
-LIMITS, ATTENTION, MEMORY = "limits", "attention", "memory"  # the suite that measures the device itself
+LIMITS, ATTENTION, MEMORY, SELF = "limits", "attention", "memory", "self"  # suites with a table of their own
 
 _LONE_SURROGATES = "backslashreplace"  # from a foreign message or file name; the escape is JSON's own
 
@@ -186,6 +187,7 @@ class MeasurementRecord:
     duration_s: float = 0.0
     roofline: Roofline | None = None  # how near the limit; null where no closed form says what work was done
     evidence: Evidence | None = None  # under which conditions it was timed; null where nothing was
+    timer_check: TimerCheck | None = None  # of the suite self
     ceilings: Ceilings | None = None  # of the suite limits: what the others are set against
     # of attention kernels only
     kernel: str = ""  # as --kernel takes it
@@ -231,6 +233,7 @@ class Run:
     attention: Sequence[MeasurementRecord] = ()  # of kernels, not of implementations
     memory: Sequence[MeasurementRecord] = ()  # of the suite memory: bytes, no times
     traces: Sequence[TraceRecord] = ()  # of cells that were profiled beside
+    timers: Sequence[MeasurementRecord] = ()  # of the suite self: of vitbench, not of implementations
     damaged_lines: int = 0  # cut in mid-line by a crash; at most the last one of each writer
 
     @property
@@ -361,7 +364,7 @@ def read(path: Path) -> Run:
             f"this vitbench reads up to {SCHEMA_VERSION}; upgrade vitbench"
         )
     measured = _of(records, MeasurementRecord)
-    apart = {name: [m for m in measured if m.suite == name] for name in (LIMITS, ATTENTION, MEMORY)}
+    apart = {name: [m for m in measured if m.suite == name] for name in (LIMITS, ATTENTION, MEMORY, SELF)}
     return Run(
         path=path,
         header=header,
@@ -372,6 +375,7 @@ def read(path: Path) -> Run:
         attention=apart[ATTENTION],
         memory=apart[MEMORY],
         traces=_of(records, TraceRecord),
+        timers=apart[SELF],
         footer=next(iter(_of(records, Footer)), None),
         damaged_lines=damaged,
     )

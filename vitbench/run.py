@@ -154,7 +154,9 @@ def exit_code(run: Run) -> int:
     verdicts = {record.verdict for record in run.verdicts}
     if Verdict.HARNESS_ERROR in verdicts:
         return 3
-    measured = any(record.outcome == Outcome.MEASURED for record in (*run.measurements, *run.attention, *run.memory))
+    measured = any(
+        record.outcome == Outcome.MEASURED for record in (*run.measurements, *run.attention, *run.memory, *run.timers)
+    )
     return 4 if verdicts == {Verdict.ADAPTER_BROKEN} and not measured else 0
 
 

@@ -6,7 +6,16 @@ from dataclasses import dataclass
 from functools import cache
 from statistics import median
 
-__all__ = ["Interval", "binomial_p_value", "binomial_probability", "median", "median_interval", "upper_rate"]
+__all__ = [
+    "Interval",
+    "binomial_p_value",
+    "binomial_probability",
+    "median",
+    "median_interval",
+    "quantile",
+    "quantile_interval",
+    "upper_rate",
+]
 
 
 @dataclass(frozen=True)
@@ -43,6 +52,41 @@ def _lower_rank(n: int, confidence: float) -> int | None:
         if 1 - 2 * below < confidence:
             return r or None
     return None
+
+
+def quantile(samples: Sequence[float], share: float) -> float:
+    """The smallest sample that at least this share of the samples does not exceed.
+
+    Source: Hyndman and Fan, The American Statistician 50 (1996), definition 1: the inverse of the empirical distribution.
+    """
+    ordered = sorted(samples)
+    return ordered[max(0, math.ceil(round(share * len(ordered), 9)) - 1)]
+
+
+def quantile_interval(samples: Sequence[float], share: float, confidence: float = 0.95) -> Interval | None:
+    """Order statistics between which a quantile lies with at least this confidence, each tail with half of the rest.
+
+    None where the samples do not reach so far: for p99 at 95 % it takes 368. Source: as ``median_interval``.
+    """
+    ranks = _ranks_around(len(samples), share, confidence)
+    if ranks is None:
+        return None
+    ordered = sorted(samples)
+    return Interval(ordered[ranks[0] - 1], ordered[ranks[1] - 1])
+
+
+@cache
+def _ranks_around(n: int, share: float, confidence: float) -> tuple[int, int] | None:
+    """The largest r with P(Bin(n, share) < r) <= (1 - confidence) / 2, and the smallest s with P(Bin >= s) as small."""
+    tail, below, low, high = (1 - confidence) / 2, 0.0, 0, None
+    for k in range(n):
+        below += binomial_probability(k, n, share)  # P(Bin <= k)
+        if below <= tail:
+            low = k + 1
+        if 1 - below <= tail:
+            high = k + 1
+            break
+    return (low, high) if low and high else None
 
 
 @cache

@@ -11,9 +11,10 @@ from rich.text import Text
 from vitbench import units
 from vitbench.conditions.record import Validity
 from vitbench.memory_fit import growths
+from vitbench.percentiles import latencies
 from vitbench.progress import ceilings_text, result_text
 from vitbench.requirement import Level, Status, Verdict
-from vitbench.results import MeasurementRecord, Memory, Outcome, RequirementRecord, Run, VerdictRecord
+from vitbench.results import SELF, MeasurementRecord, Memory, Outcome, RequirementRecord, Run, VerdictRecord
 from vitbench.traces.folders import HOME
 from vitbench.wording import plural
 
@@ -43,6 +44,7 @@ def show(run: Run, console: Console) -> None:
             _measurement_lines(timed, console)
         else:
             _measurement_table(timed, run, console)
+        _percentiles(timed, console, narrow=narrow)
         _reasons(timed, console)
     if run.attention:
         _heading("Attention", console)
@@ -54,6 +56,10 @@ def show(run: Run, console: Console) -> None:
         (_measurement_lines if narrow else _memory_table)(weighed, console)
         _growths(weighed, console)
         _reasons(weighed, console)
+    if run.timers:
+        _heading("vitbench itself", console)
+        (_timer_lines if narrow else _timer_table)(run.timers, console)
+        _reasons(run.timers, console)
     _limits(run, console)
     _traces(run, console)
 
@@ -113,6 +119,28 @@ def _measurement_table(records: Sequence[MeasurementRecord], run: Run, console: 
             Text(_note(record), style="dim"),
         )
     console.print(table)
+
+
+def _percentiles(records: Sequence[MeasurementRecord], console: Console, *, narrow: bool) -> None:
+    """How long one image takes, for most calls and for nearly all; with how many samples that rests on."""
+    found = latencies(records)
+    if not found:
+        return
+    names = [percentile.name for percentile in found[0].percentiles]
+    table = _table("Latency at batch 1", "Implementation", "dtype", "Mode", *names, "Samples")
+    for column in table.columns[4:]:
+        column.justify = "right"
+    for one in found:
+        record, values = one.record, [units.seconds(percentile.latency_s) for percentile in one.percentiles]
+        table.add_row(
+            Text(record.model), Text(record.implementation), record.dtype, record.mode, *values, str(one.samples)
+        )
+        if narrow:
+            told = ", ".join(f"{name} {value}" for name, value in zip(names, values, strict=True))
+            console.print(Text(f"{record.model} batch 1 {record.implementation}: {told} of {one.samples} samples"))
+    if not narrow:
+        console.print()
+        console.print(table)
 
 
 def _teraflops(record: MeasurementRecord) -> str:
@@ -222,6 +250,31 @@ def _growths(records: Sequence[MeasurementRecord], console: Console) -> None:
         console.print(Text(f"{first.implementation} {first.model} {first.task}: {line}{off}", style="dim"))
 
 
+def _timer_table(records: Sequence[MeasurementRecord], console: Console) -> None:
+    """What each timer read of a load, how far that is from the truth, and what it cost."""
+    table = _table("Load or command", "Timer", "Median", "Off by", "Beside each", "Samples", "Note")
+    for right in range(2, 6):
+        table.columns[right].justify = "right"
+    for record in records:
+        check = record.timer_check
+        table.add_row(
+            Text(record.mode),
+            Text(record.implementation),
+            units.seconds(record.latency_s),
+            units.MISSING if check is None else units.percent(check.deviation),
+            units.MISSING if check is None else units.seconds(check.beside_s),
+            units.count(len(record.samples_s)),
+            Text(_note(record), style="dim"),
+        )
+    console.print(table)
+
+
+def _timer_lines(records: Sequence[MeasurementRecord], console: Console) -> None:
+    for record in records:
+        figure = record.outcome if record.reason else result_text(record)
+        console.print(Text(f"{record.mode} by {record.implementation}: {figure}"))
+
+
 def _latency(record: MeasurementRecord) -> str:
     if record.latency_s is None:
         return units.MISSING
@@ -240,7 +293,8 @@ def _told(record: VerdictRecord | MeasurementRecord) -> list[str]:
     """The reason for no result, or those for not believing it."""
     if isinstance(record, VerdictRecord) or record.evidence is None or record.evidence.verdict != Validity.INVALID:
         return [record.reason] if record.reason else []
-    return [f"{record.model} batch {record.batch} INVALID: {'; '.join(record.evidence.reasons)}"]
+    what = record.mode if record.suite == SELF else f"{record.model} batch {record.batch}"
+    return [f"{what} INVALID: {'; '.join(record.evidence.reasons)}"]
 
 
 def _table(*headers: str) -> Table:

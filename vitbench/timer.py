@@ -164,13 +164,15 @@ def sample(launch: Launch, clock: Clock, effort: Effort, renew: Callable[[], Non
         per_round = launches_of_a_round(warmup, clock)
         samples: list[float] = []
         rounds, in_rounds_s, started = 0, 0.0, clock.now_s()
+        converged, next_look = False, 0
         while True:
             begin_round(launch, clock, renew)
             round_started = clock.now_s()
             samples += clock.time(launch, per_round)
             now = clock.now_s()
             rounds, in_rounds_s = rounds + 1, in_rounds_s + now - round_started
-            converged = _narrow(samples, effort)
+            if len(samples) >= next_look:
+                converged, next_look = _narrow(samples, effort), int(len(samples) * _BETWEEN_LOOKS)
             if now - started >= effort.most_s or (converged and now - started >= effort.least_s):
                 break
     return timing_of(
@@ -209,6 +211,7 @@ def timing_of(
 
 
 _WINDOW = 5  # launches
+_BETWEEN_LOOKS = 1.05  # times as many samples: each look sorts them all, and short launches give thousands
 _STABLE = 0.05  # two windows' medians differ by less
 
 
