@@ -11,6 +11,7 @@ from vitbench.reports.environment import Fact, environment, side_by_side
 from vitbench.reports.latency import LatencyRow, latency_rows
 from vitbench.reports.memory import MemorySection, memory_section
 from vitbench.reports.runs import RunFacts, run_facts
+from vitbench.reports.searches import SearchRow, search_rows
 from vitbench.reports.throughput import Comparison, comparisons, headline, shared_conditions
 from vitbench.reports.timers import TimerRow, timer_rows
 from vitbench.reports.traces import Trace, traces
@@ -51,6 +52,7 @@ class Report:
     charts: tuple[IntervalChart, ...]
     memory: MemorySection
     traces: tuple[Trace, ...]
+    searches: tuple[SearchRow, ...]
     timers: tuple[TimerRow, ...]
     environment: tuple[Fact, ...]
     conventions: tuple[Fact, ...]  # a value for each of those that declare any
@@ -116,6 +118,7 @@ def build(runs: Sequence[Run]) -> Report:
         charts=throughput_charts(groups, several_runs=len(runs) > 1),
         memory=memory_section(runs, names),
         traces=traces(runs, names),
+        searches=search_rows(runs, names),
         timers=timer_rows(runs, names),
         environment=environment(runs),
         conventions=side_by_side([dict(judgement.conventions) for judgement in judged if judgement.conventions]),

@@ -26,7 +26,13 @@ MEASURING = Cell(
     suite="throughput", implementation="mine", task="inference", model="Ti/16@64", timed=True, time_limit_s=60
 )
 JUDGING = Cell(suite="conformance", implementation="mine", time_limit_s=60)
-FIGURE = to_line(record(MEASURING, Outcome.MEASURED, throughput_images_per_s=5.0, converged=True))
+
+
+def figure(cell: Cell) -> str:
+    return to_line(record(cell, Outcome.MEASURED, throughput_images_per_s=5.0, converged=True))
+
+
+FIGURE = figure(MEASURING)
 REQUIREMENT = RequirementRecord(
     cell=JUDGING.key,
     implementation="mine",
@@ -47,8 +53,8 @@ REQUIREMENT = RequirementRecord(
 
 def script(code: str) -> Callable[[Cell, Path], Sequence[str]]:
     """A cell's process that runs this code, with the file in ``results`` and one record ready as ``FIGURE``."""
-    prelude = f"import os, signal, sys, time\nresults = sys.argv[1]\nFIGURE = {FIGURE!r} + chr(10)\n"
-    return lambda cell, results: [sys.executable, "-c", prelude + code, str(results)]
+    prelude = "import os, signal, sys, time\nresults, FIGURE = sys.argv[1], sys.argv[2] + chr(10)\n"
+    return lambda cell, results: [sys.executable, "-c", prelude + code, str(results), figure(cell)]
 
 
 def events_of(cells: Sequence[Cell], code: str) -> list[Event]:
@@ -153,6 +159,14 @@ def test_a_result_cut_in_mid_line_is_no_result() -> None:
 def test_lines_that_are_no_records_are_passed_over() -> None:
     result = measurement_of("open(results, 'w').write('{}\\nnonsense\\n\\xff\\n' + FIGURE)")
     assert result.outcome == Outcome.MEASURED
+
+
+def test_the_record_of_a_cells_try_is_not_its_result() -> None:
+    tried = figure(replace(MEASURING, batch=77))
+    events = events_of([MEASURING], f"open(results, 'w').write({tried!r} + chr(10) + FIGURE)")
+    assert [type(event) for event in events] == [Started, Recorded, Recorded, Finished]
+    assert isinstance(events[-1], Finished)
+    assert to_line(events[-1].result) == FIGURE
 
 
 def test_a_result_stands_though_its_process_crashes_afterwards() -> None:

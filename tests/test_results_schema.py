@@ -12,6 +12,7 @@ import sample_runs
 from jsonschema import Draft202012Validator
 
 from vitbench.adapters.reference import ReferenceAdapter
+from vitbench.batch_search import BatchSearch
 from vitbench.measurement import unmeasured
 from vitbench.plan import Cell
 from vitbench.requirement import Level, Status, Tally, Verdict
@@ -51,6 +52,7 @@ PARTS: dict[str, type[Any]] = {
     "module_row": ModuleRow,
     "allocation_row": AllocationRow,
     "timer_check": TimerCheck,
+    "batch_search": BatchSearch,
 }
 ENUMS: dict[tuple[str, str], type[StrEnum]] = {
     ("requirement", "level"): Level,

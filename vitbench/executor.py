@@ -115,7 +115,9 @@ class _Running:
 
     def _keep(self, record: Record) -> None:
         self._records.append(record)
-        if self._result is None and isinstance(record, VerdictRecord | MeasurementRecord):
+        if not isinstance(record, VerdictRecord | MeasurementRecord) or record.cell != self.cell.key:
+            pass  # such as a try of a search, which is a cell of its own
+        elif self._result is None:
             self._result, self._result_at_s = record, self.child.elapsed_s
             self._trace_due = bool(self.cell.trace) and _was_measured(record)
         if isinstance(record, TraceRecord):

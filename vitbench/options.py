@@ -25,6 +25,7 @@ COMPILED = {
 MODES = ("eager", CHANNELS_LAST, *COMPILED)
 DEFAULT_SUITES = ("conformance", "limits", "throughput")
 _OF_KERNELS = "attention"  # the suite that takes --kernel
+_SEARCHED = "throughput"  # the suite that takes --find-batch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +44,7 @@ class Options:
     modes: tuple[str, ...] = ()  # empty: those of the preset
     kernels: tuple[str, ...] = ()  # for the attention suite; empty: those of the preset
     threads: int = 1
+    find_batch: bool = False  # search for the best batch instead of measuring those listed
     seed: int = 0
     time_limit_s: float | None = None  # of a cell; None: that of its suite and preset
     output: Path | None = None  # None: a new folder of its own
@@ -64,7 +66,9 @@ def parse(argv: Sequence[str] | None) -> Options:
     for name in given.kernel:
         if kernel_registry.plainly_missing(name):
             kernel_registry.attention_kernel(name)
-    suites = given.suite or ([_OF_KERNELS] if given.kernel else DEFAULT_SUITES)
+    if given.find_batch:
+        _require_nothing_beside_a_search(given)
+    suites = given.suite or ([_OF_KERNELS] if given.kernel else [_SEARCHED] if given.find_batch else DEFAULT_SUITES)
     if given.kernel and _OF_KERNELS not in suites:
         raise UsageError(f"--kernel is for the suite {_OF_KERNELS}; add --suite {_OF_KERNELS}, or leave --suite out")
     if given.profile and not any(suite.load(name).traces for name in suites):
@@ -78,6 +82,7 @@ def parse(argv: Sequence[str] | None) -> Options:
         device="cpu" if given.gpu is None else f"cuda:{given.gpu}",
         **axes_of(given),
         kernels=tuple(dict.fromkeys(given.kernel)),
+        find_batch=given.find_batch,
         threads=given.threads,
         seed=given.seed,
         time_limit_s=given.time_limit,
@@ -92,6 +97,16 @@ def axes_of(given: argparse.Namespace) -> dict[str, Any]:
     """What ``add_axes`` was given, each value once, as fields of the options."""
     fields = {"models": "model", "batches": "batch", "tasks": "task", "dtypes": "dtype", "modes": "mode"}
     return {field: tuple(dict.fromkeys(getattr(given, option))) for field, option in fields.items()}
+
+
+def _require_nothing_beside_a_search(given: argparse.Namespace) -> None:
+    """A search chooses the batches itself, and is of one suite."""
+    if given.batch:
+        raise UsageError("--find-batch tries batches of its own, and --batch asks for some; give one of the two")
+    if given.kernel or set(given.suite) - {_SEARCHED}:
+        raise UsageError(f"--find-batch is a mode of the suite {_SEARCHED} alone; leave --suite and --kernel out")
+    if given.profile:
+        raise UsageError("--find-batch profiles nothing; profile the batch that it finds with --batch N --profile")
 
 
 def require_present(impl: str) -> None:
@@ -145,6 +160,7 @@ examples:
   vitbench run --impl my/adapter.py              your own model behind an adapter (docs/adapters.md)
   vitbench run --gpu 0 --preset standard         on the first CUDA device
   vitbench run --suite throughput --model S/16@224,num_heads=4 --batch 1 --batch 8
+  vitbench run --find-batch --impl timm          the batch of the highest throughput
   vitbench run --kernel flash --kernel naive     attention kernels on a ViT's shapes; your own is package.module:function
   vitbench run --output mine                     begins a run there; after it was stopped, goes on with it
   vitbench run --suite throughput --profile      where the time goes: traces for TensorBoard, tables in the report
@@ -193,6 +209,13 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
         help="how much: quick (minutes), standard (an hour or less), full (hours) (default: quick)",
     )
     add_axes(what.add_argument)
+    what.add_argument(
+        "--find-batch",
+        action="store_true",
+        help=f"search for the batch of the highest throughput and the largest that fits, in place of --batch: batches "
+        f"double until memory runs out (on the CPU: until throughput no longer rises, or memory would not suffice), "
+        f"each in a process of its own (suite {_SEARCHED})",
+    )
     what.add_argument(
         "--seed",
         type=_named("seed", _seed),

@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from vitbench import units
+from vitbench.batch_search import BatchSearch
 from vitbench.executor import Event, Finished, Recorded, Started
 from vitbench.limits.roofline import Ceilings
 from vitbench.plan import Cell
@@ -99,7 +100,8 @@ class Live:
 
 def title(cell: Cell) -> str:
     """A cell in the words of a person: what is done, to whom, with what."""
-    detail = f" {cell.model} batch {cell.batch}" if cell.model else ""
+    batch = f"batch {cell.batch}" if cell.batch else "search for a batch"
+    detail = f" {cell.model} {batch}" if cell.model else ""
     if cell.suite == "attention":
         return f"{cell.suite} {cell.implementation}{detail} {cell.dtype} {cell.task}, {cell.mode}"
     if cell.suite == SELF:
@@ -130,6 +132,8 @@ def _figure_text(record: MeasurementRecord) -> str:
         return ceilings_text(record.ceilings)
     if record.memory is not None:
         return f"{units.data_size(record.memory.allocated_bytes)} allocated"
+    if record.batch_search is not None:
+        return search_text(record, record.batch_search)
     if record.suite == SELF:
         check = record.timer_check
         off = "" if check is None or check.deviation is None else f", off by {units.percent(check.deviation)}"
@@ -139,6 +143,12 @@ def _figure_text(record: MeasurementRecord) -> str:
         wrong = "" if record.precision is None or record.precision.within else ", error beyond its bound"
         return f"{units.seconds(record.latency_s)}, {units.flops_per_s(record.flops_per_s)}{wrong}{doubt}"
     return f"{units.images_per_s(record.throughput_images_per_s)}{doubt}"
+
+
+def search_text(record: MeasurementRecord, search: BatchSearch) -> str:
+    """What a search for a batch found, on one line, and why it ended."""
+    best = f"batch {search.best}, {units.images_per_s(record.throughput_images_per_s)}"
+    return f"{best}; largest tried that fits: {search.largest_fitting}; {search.stopped}"
 
 
 def ceilings_text(ceilings: Ceilings) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType, UnionType
 from typing import Any, ClassVar, Self, TypeVar, get_args, get_origin
 
+from vitbench.batch_search import BatchSearch
 from vitbench.conditions.record import Evidence
 from vitbench.errors import OutputCut, OutputUnwritable, ResultsUnreadable
 from vitbench.limits.roofline import Ceilings, Roofline, Standing, standing
@@ -187,6 +188,7 @@ class MeasurementRecord:
     duration_s: float = 0.0
     roofline: Roofline | None = None  # how near the limit; null where no closed form says what work was done
     evidence: Evidence | None = None  # under which conditions it was timed; null where nothing was
+    batch_search: BatchSearch | None = None  # of --find-batch; the figures are then those of the best batch
     timer_check: TimerCheck | None = None  # of the suite self
     ceilings: Ceilings | None = None  # of the suite limits: what the others are set against
     # of attention kernels only
@@ -233,6 +235,7 @@ class Run:
     attention: Sequence[MeasurementRecord] = ()  # of kernels, not of implementations
     memory: Sequence[MeasurementRecord] = ()  # of the suite memory: bytes, no times
     traces: Sequence[TraceRecord] = ()  # of cells that were profiled beside
+    searches: Sequence[MeasurementRecord] = ()  # for the best batch; their tries are among the measurements
     timers: Sequence[MeasurementRecord] = ()  # of the suite self: of vitbench, not of implementations
     damaged_lines: int = 0  # cut in mid-line by a crash; at most the last one of each writer
 
@@ -370,7 +373,8 @@ def read(path: Path) -> Run:
         header=header,
         requirements=_of(records, RequirementRecord),
         verdicts=_of(records, VerdictRecord),
-        measurements=[m for m in measured if m.suite not in apart],
+        measurements=[m for m in measured if m.suite not in apart and m.batch_search is None],
+        searches=[m for m in measured if m.batch_search is not None],
         limits=apart[LIMITS],
         attention=apart[ATTENTION],
         memory=apart[MEMORY],

@@ -155,7 +155,8 @@ def exit_code(run: Run) -> int:
     if Verdict.HARNESS_ERROR in verdicts:
         return 3
     measured = any(
-        record.outcome == Outcome.MEASURED for record in (*run.measurements, *run.attention, *run.memory, *run.timers)
+        record.outcome == Outcome.MEASURED
+        for record in (*run.measurements, *run.attention, *run.memory, *run.timers, *run.searches)
     )
     return 4 if verdicts == {Verdict.ADAPTER_BROKEN} and not measured else 0
 

@@ -46,6 +46,12 @@ def show(run: Run, console: Console) -> None:
             _measurement_table(timed, run, console)
         _percentiles(timed, console, narrow=narrow)
         _reasons(timed, console)
+    if run.searches:
+        _heading("Batch search", console)
+        for record in run.searches:
+            figure = record.reason or result_text(record)
+            who = f"{record.implementation} {record.model} {record.task} {record.dtype} {record.mode}"
+            console.print(Text(f"{who}: {figure}"))
     if run.attention:
         _heading("Attention", console)
         (_attention_lines if narrow else _attention_table)(run.attention, console)

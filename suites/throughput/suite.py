@@ -67,12 +67,18 @@ ON_CUDA = {
     ],
 }
 TIME_LIMIT_S = {"quick": 120, "standard": 300, "full": 1800}
+SEARCH_LIMIT_S = {"quick": 600, "standard": 1800, "full": 7200}
+SEARCHED = 0  # in place of a batch: the cell searches for one
 
 
 def plan(options: Options) -> Iterator[Cell]:
     """The preset's sweeps, each point by all implementations in turn, and no point twice."""
+    limits_s = SEARCH_LIMIT_S if options.find_batch else TIME_LIMIT_S
     sweeps = (ON_CPU if options.device == "cpu" else ON_CUDA)[options.preset]
-    points = [point for sweep in sweeps for point in _points(sweep.asked(options))]
+    asked = [sweep.asked(options) for sweep in sweeps]
+    if options.find_batch:
+        asked = [replace(sweep, batches=(SEARCHED,)) for sweep in asked]
+    points = [point for sweep in asked for point in _points(sweep)]
     for task, model, dtype, mode, batch in dict.fromkeys(points):
         for implementation in options.implementations:
             yield Cell.asked(
@@ -85,7 +91,7 @@ def plan(options: Options) -> Iterator[Cell]:
                 batch=batch,
                 mode=mode,
                 timed=True,
-                time_limit_s=options.time_limit_s or TIME_LIMIT_S[options.preset],
+                time_limit_s=options.time_limit_s or limits_s[options.preset],
             )
 
 
@@ -97,6 +103,12 @@ def run(cell: Cell, results: Path) -> int:
     """Measure one cell; keep its figures before it is profiled, which may go wrong."""
     from vitbench.suites.throughput.measure import Prepared, measure  # noqa: PLC0415  # torch, needed only now
     from vitbench.traces.profiler import traced  # noqa: PLC0415
+
+    if cell.batch == SEARCHED:
+        from vitbench.suites.throughput.find_batch import find_batch  # noqa: PLC0415
+
+        find_batch(cell, results)
+        return 0
 
     def keep(found: MeasurementRecord, ready: Prepared) -> None:
         append(results, found)
