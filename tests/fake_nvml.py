@@ -59,7 +59,8 @@ class FakeNvml:
 
     def nvmlDeviceGetComputeRunningProcesses(self, handle: str) -> list[SimpleNamespace]:  # noqa: N802
         self._may("nvmlDeviceGetComputeRunningProcesses")
-        return [SimpleNamespace(pid=pid) for pid in self._frame()["processes"]]
+        used = self._frame().get("used_bytes", 2**30)
+        return [SimpleNamespace(pid=pid, usedGpuMemory=used) for pid in self._frame()["processes"]]
 
     def nvmlDeviceGetTotalEnergyConsumption(self, handle: str) -> int:  # noqa: N802
         return self._answer("nvmlDeviceGetTotalEnergyConsumption", "energy_mj")

@@ -144,6 +144,8 @@ def test_tensors_lie_elsewhere_before_every_sample(monkeypatch: pytest.MonkeyPat
 
     record = measured(watched, monkeypatch)
     assert record.memory_layouts == len(record.samples_s) == 6
+    assert record.evidence is not None
+    assert record.evidence.window_s > 0
     assert len(set(places)) > 6
 
 

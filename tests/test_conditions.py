@@ -1,5 +1,6 @@
 """The evidence beside a figure, from a recording of NVML (a synthetic one) and from files as Linux has them."""
 
+import os
 import threading
 import time
 from collections.abc import Sequence
@@ -14,10 +15,11 @@ from fake_nvml import RECORDING, FakeNvml
 from vitbench.conditions import nvml as by_nvml
 from vitbench.conditions import watch as watches
 from vitbench.conditions.host import Host, HostReading, host_evidence
-from vitbench.conditions.nvml import Gpu, GpuReading, gpu_evidence
+from vitbench.conditions.nvml import Gpu, GpuReading, driver_version, gpu_evidence
 from vitbench.conditions.record import Evidence, Span, Validity, span
 from vitbench.conditions.sampler import Sampler
 from vitbench.conditions.watch import watching
+from vitbench.conditions.weighing import of_device, of_process
 from vitbench.timer import CpuClock, Effort, Timing, sample, span_of_time
 
 TIMING = Timing(
@@ -170,6 +172,57 @@ def test_no_reading_in_time_is_unwatched() -> None:
     assert (evidence.verdict, evidence.notes) == (Validity.UNWATCHED, ["no reading fell into the samples' time"])
 
 
+@pytest.mark.parametrize(
+    ("processes", "used_bytes", "found"),
+    [
+        ([os.getpid(), 77], 5, 5),
+        ([77], 5, 5),  # in a container this process has another number
+        ([77, 78], 5, None),
+        ([], 5, None),
+        ([os.getpid()], None, None),  # as drivers for Windows have it
+    ],
+)
+def test_the_bytes_of_this_process_are_those_that_nvml_shows_of_it(
+    processes: list[int], used_bytes: int | None, found: int | None
+) -> None:
+    frame = RECORDING["frames"][0] | {"processes": processes, "used_bytes": used_bytes}
+    assert Gpu(RECORDING["uuid"], FakeNvml([frame])).bytes_of_this_process() == found
+
+
+def test_bytes_that_nvml_refuses_are_not_known() -> None:
+    refuses = {"nvmlDeviceGetComputeRunningProcesses": pynvml.NVML_ERROR_NOT_SUPPORTED}
+    assert Gpu(RECORDING["uuid"], FakeNvml(refuses=refuses)).bytes_of_this_process() is None
+
+
+def test_without_a_driver_there_is_no_version_of_it() -> None:
+    assert driver_version(FakeNvml(refuses={"nvmlInit": pynvml.NVML_ERROR_LIBRARY_NOT_FOUND})) is None
+
+
+# --- of bytes, for which other conditions count than for times
+
+
+def test_bytes_of_a_device_hold_those_of_others_and_a_throttled_clock_does_not_matter(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert of_device(seen(monkeypatch, frames(clock_reasons=0x40))).verdict == Validity.VALID
+    shared = of_device(seen(monkeypatch, frames(processes=[4242, 77])))
+    assert (shared.verdict, shared.reasons) == (Validity.INVALID, ["1 other processes took memory of the device"])
+    hidden = of_device(seen(monkeypatch, [frame | {"processes": []} for frame in RECORDING["frames"]]))
+    assert (hidden.verdict, hidden.reasons) == (
+        Validity.UNWATCHED,
+        ["who else took memory of the device is not known"],
+    )
+
+
+def test_bytes_of_a_process_miss_those_in_swap_and_busy_cores_do_not_matter() -> None:
+    busy = during(busy_s=3.0)
+    assert busy.verdict == Validity.INVALID
+    assert (of_process(busy, 0).verdict, of_process(busy, 0).reasons) == (Validity.VALID, [])
+    swapped = of_process(busy, 3 * 2**20)
+    assert (swapped.verdict, swapped.reasons) == (Validity.INVALID, ["3.00 MiB of the process lay in swap"])
+    assert of_process(busy, None).verdict == Validity.UNWATCHED
+
+
 # --- watching
 
 
@@ -180,7 +233,7 @@ def timed() -> Timing:
 
 @pytest.fixture
 def a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watches, "_uuid", lambda device: RECORDING["uuid"])
+    monkeypatch.setattr(watches, "uuid_of", lambda device: RECORDING["uuid"])
     monkeypatch.setattr(watches, "GPU_INTERVAL_S", 0.02)
 
 
@@ -220,7 +273,7 @@ def test_without_a_driver_the_watch_is_absent_and_says_so(library: FakeNvml, why
 
 
 def test_a_device_that_nvml_does_not_know_is_unwatched(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watches, "_uuid", lambda device: "GPU-of-a-slice")
+    monkeypatch.setattr(watches, "uuid_of", lambda device: "GPU-of-a-slice")
     with watching("cuda:0", FakeNvml()) as watch:
         pass
     assert "Not Found" in watch.evidence(TIMING, 1).reasons[0]

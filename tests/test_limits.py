@@ -204,8 +204,13 @@ def cell_of(threads: int = 1) -> MeasurementRecord:
 
 
 def test_a_run_sets_cells_against_its_own_ceilings_of_their_device_and_threads(tmp_path: Path) -> None:
-    other = replace(FOUND, threads=2, ceilings=replace(CEILINGS, copy=None))
-    run = read(write([header(), cell_of(), FOUND, other, cell_of(threads=3)], tmp_path / "run.jsonl"))
+    other = replace(FOUND, cell="of two threads", threads=2, ceilings=replace(CEILINGS, copy=None))
+    run = read(
+        write(
+            [header(), cell_of(), FOUND, other, replace(cell_of(threads=3), cell="of three threads")],
+            tmp_path / "run.jsonl",
+        )
+    )
     first, alone = run.measurements
     assert [to_line(one) for one in run.limits] == [to_line(FOUND), to_line(other)]
     assert run.ceilings(first) == CEILINGS

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from vitbench import memory
 from vitbench.adapter import NotSupported
+from vitbench.conditions.record import Validity
 from vitbench.memory_fit import growths
 from vitbench.models import model_config
 from vitbench.plan import Cell
@@ -141,6 +142,8 @@ def test_a_record_survives_its_file() -> None:
     assert record.outcome is Outcome.MEASURED
     assert from_line(to_line(record)) == from_line(to_line(from_line(to_line(record))))
     assert isinstance(from_line(to_line(record)).memory, Memory)  # type: ignore[union-attr]
+    assert record.evidence is not None
+    assert record.evidence.verdict == (Validity.UNWATCHED if memory.swapped() is None else Validity.VALID)
 
 
 def test_a_preset_has_batches_enough_for_a_line() -> None:

@@ -207,6 +207,12 @@ def test_records_keep_their_order(tmp_path: Path) -> None:
     assert run.requirements == several
 
 
+def test_of_two_records_of_a_measured_cell_the_last_counts(tmp_path: Path) -> None:
+    amended = replace(MEASUREMENT, reason="told afterwards")
+    other = replace(MEASUREMENT, cell="c")
+    assert read(write(tmp_path / "run.jsonl", HEADER, MEASUREMENT, other, amended)).measurements == [amended, other]
+
+
 def test_other_line_separators_within_a_text_survive_a_file(tmp_path: Path) -> None:
     odd = replace(REQUIREMENT, reason="a\u2028b\x85c\x1cd")
     run = read(write(tmp_path / "run.jsonl", HEADER, odd))

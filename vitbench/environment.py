@@ -14,6 +14,7 @@ from typing import Any
 
 import vitbench
 from vitbench import registry
+from vitbench.conditions.nvml import driver_version
 
 
 def describe(device: str, threads: int) -> dict[str, Any]:
@@ -145,20 +146,8 @@ def _gpu(device: str) -> Mapping[str, Any]:
         "name": properties.name,
         "capability": f"{properties.major}.{properties.minor}",
         "memory_bytes": properties.total_memory,
-        "driver": _driver_version(),
+        "driver": driver_version(),
     }
-
-
-def _driver_version() -> str | None:
-    """The NVIDIA driver's version by NVML; None where NVML is not to be had."""
-    import pynvml  # noqa: PLC0415
-
-    try:
-        pynvml.nvmlInit()
-        version = pynvml.nvmlSystemGetDriverVersion()
-    except pynvml.NVMLError:
-        return None
-    return version.decode() if isinstance(version, bytes) else str(version)
 
 
 def _first_line(path: str) -> str | None:

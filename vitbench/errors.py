@@ -4,6 +4,7 @@ Exit codes keep pytest's meaning: 1 failed, 2 interrupted or a usage error of th
 itself, 4 the adapter is missing or broken; beyond them, 74 for a disk that is full or gone.
 """
 
+import errno
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -76,9 +77,20 @@ class HarnessError(VitbenchError):
 
 
 def is_lack_of_memory(error: BaseException) -> bool:
-    """MemoryError, torch.OutOfMemoryError, or the RuntimeError of torch's CPU allocator, known by its text only."""
-    named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    return named or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+    """MemoryError, torch.OutOfMemoryError, the system's ENOMEM, or an error of torch that only its text tells apart."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in _NO_MEMORY)
+
+
+_NO_MEMORY = (
+    "can't allocate memory",  # torch's CPU allocator
+    "CUDA error: out of memory",  # the CUDA runtime, beside torch's caching allocator
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+)
 
 
 def one_line(error: BaseException) -> str:

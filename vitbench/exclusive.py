@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from vitbench.conditions.nvml import uuid_of
 from vitbench.lock_file import LockFile
 
 _POLL_S = 0.2
@@ -36,9 +37,7 @@ def identity(device: str) -> str:
     """One name for one device, in every process: torch's numbers for GPUs depend on what a process may see."""
     if not device.startswith("cuda"):
         return device
-    import torch  # noqa: PLC0415
-
-    return re.sub(r"[^\w.-]", "-", f"gpu-{torch.cuda.get_device_properties(device).uuid}")
+    return re.sub(r"[^\w.-]", "-", uuid_of(device).lower())
 
 
 def _wait_for(lock: LockFile, device: str, tell: Callable[[str], None]) -> None:

@@ -5,7 +5,7 @@ import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vitbench.environment import without_places
@@ -41,6 +41,7 @@ class Finished:
     cell: Cell
     result: Result
     duration_s: float
+    left_behind: int = 0  # processes that it left running, and that were ended
 
 
 Event = Started | Recorded | Finished
@@ -103,15 +104,17 @@ class _Running:
             yield Recorded(self.cell, record)
         if exit_code is None and not overdue:
             return
+        duration_s = self.child.elapsed_s
         self.child.end()
         self.finished = True
-        result = self._result
-        if result is None:
-            result = load(self.cell.suite).lost(self.cell, self._ending(exit_code))
-            yield Recorded(self.cell, result)
-        elif self._trace_due:
+        left, recorded = self.child.left_behind, self._result
+        result = recorded or load(self.cell.suite).lost(self.cell, self._ending(exit_code))
+        told = _with_left_behind(result, left) if left else result
+        if told != recorded:
+            yield Recorded(self.cell, told)
+        if recorded is not None and self._trace_due:
             yield Recorded(self.cell, TraceRecord(cell=self.cell.key, reason=self._no_trace(exit_code)))
-        yield Finished(self.cell, result, self.child.elapsed_s)
+        yield Finished(self.cell, told, duration_s, left)
 
     def _keep(self, record: Record) -> None:
         self._records.append(record)
@@ -148,3 +151,13 @@ class _Running:
 
 def _was_measured(result: Result) -> bool:
     return isinstance(result, MeasurementRecord) and result.outcome == Outcome.MEASURED
+
+
+def _with_left_behind(result: Result, left: int) -> Result:
+    """The result, recorded once more, that tells of processes which outlived the cell's own."""
+    note = f"child processes that it left running, and that were ended: {left}"
+    if result.reason:
+        return replace(result, reason=f"{result.reason}; {note}")
+    if isinstance(result, MeasurementRecord) and result.evidence is not None:
+        return replace(result, evidence=replace(result.evidence, notes=[*result.evidence.notes, note]))
+    return result

@@ -1,6 +1,5 @@
 """What memory some work takes: tensors by their allocator, the process by the operating system, the device by its driver."""
 
-import os
 from bisect import bisect_right
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -12,6 +11,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile, record_function
+
+from vitbench.conditions.nvml import Gpu, uuid_of
 
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 _PEAK_OF_RSS = "5"  # what resets it; man 5 proc
@@ -124,6 +125,11 @@ def resident() -> int | None:
     return _status("VmRSS")
 
 
+def swapped() -> int | None:
+    """What of this process lies in swap and so is not resident, in bytes; None where it cannot be read."""
+    return _status("VmSwap")
+
+
 def _status(name: str) -> int | None:
     with suppress(OSError, ValueError, IndexError):
         for line in _STATUS.read_text(encoding="ascii").splitlines():
@@ -147,14 +153,8 @@ def on_device(device: str) -> OnDevice:
 
 
 def _by_this_process(device: str) -> int | None:
-    import pynvml  # noqa: PLC0415  # needs a driver only once it is asked
-
-    with suppress(pynvml.NVMLError):
-        pynvml.nvmlInit()
-        handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties(device).uuid}")
-        for process in pynvml.nvmlDeviceGetComputeRunningProcesses(handle):
-            if process.pid == os.getpid() and process.usedGpuMemory:
-                return int(process.usedGpuMemory)
+    with suppress(Exception):  # no driver, no such device by NVML, or one that is gone: there is no figure
+        return Gpu(uuid_of(device)).bytes_of_this_process()
     return None
 
 

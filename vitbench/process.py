@@ -1,5 +1,6 @@
 """A child process that cannot flood, outlive or hang its parent."""
 
+import itertools
 import os
 import signal
 import subprocess
@@ -11,6 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 
 _KEPT_BYTES = 16 * 1024  # of its output, the last
+_MARK, _numbers = "VITBENCH_CHILD", itertools.count()
+_MOMENT_S = 0.5
 _SHOWN_LINES = 4
 _SHOWN_CHARACTERS = 400
 _NOISE = ("Extension modules:", "Current thread ", "Thread ")  # in the crash reports of Python's faulthandler
@@ -42,20 +45,23 @@ _PR_SET_PDEATHSIG = 1
 class Child:
     """A command in a session of its own, so that it and whatever it starts can be ended together.
 
-    Its output is read as it comes, and only the end of it is kept.
+    Its output is read as it comes, and only the end of it is kept. What it starts inherits a mark in its environment, by
+    which it is found even in another session.
     """
 
     def __init__(self, command: Sequence[str], *, threads: int = 1) -> None:
         self._started = time.monotonic()
+        self._mark = f"{_MARK}={os.getpid()}.{next(_numbers)}"
+        self.left_behind = 0  # processes that it had started and that went on after its end, until they were ended
         self._process = subprocess.Popen(  # noqa: S603  # our own interpreter and arguments, no shell
             command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env=_environment(threads),
+            env=_environment(threads, self._mark),
             start_new_session=True,
         )
-        self._output = b""
+        self._output, self._ended = b"", False
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -75,9 +81,17 @@ class Child:
 
     def end(self) -> None:
         """Kill it and what it has started, if anything is left of them."""
+        if self._ended:
+            return
+        self._ended = True
+        if self.exit_code() is not None:
+            self.left_behind = len(_after_a_moment(self._mark))
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+        for pid in marked(self._mark):
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
 
     def wait(self, time_limit_s: float) -> int | None:
         """Its exit code; None if it had to be ended because its time was up."""
@@ -122,7 +136,26 @@ def how_it_ended(exit_code: int) -> str:
     return f"its process was killed by {name}{hint}"
 
 
-def _environment(threads: int) -> dict[str, str]:
+def marked(mark: str) -> list[int]:
+    """Processes whose environment began with this mark in it; none where the system shows no environments (man 5 proc)."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended, or is another user's
+            if mark.encode() in (folder / "environ").read_bytes().split(b"\0"):
+                found.append(int(folder.name))
+    return found
+
+
+def _after_a_moment(mark: str) -> list[int]:
+    """Those that go on; helpers that end once they notice need a moment for it."""
+    deadline = time.monotonic() + _MOMENT_S
+    while (going_on := marked(mark)) and time.monotonic() < deadline:
+        time.sleep(_MOMENT_S / 10)
+    return going_on
+
+
+def _environment(threads: int, mark: str) -> dict[str, str]:
     """The parent's, with threads limited from the start: some libraries read these only when they are loaded."""
     limits = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
-    return {**os.environ, **limits, "PYTHONUNBUFFERED": "1"}
+    name, _, number = mark.partition("=")
+    return {**os.environ, **limits, "PYTHONUNBUFFERED": "1", name: number}

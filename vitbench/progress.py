@@ -112,7 +112,8 @@ def title(cell: Cell) -> str:
 
 def finished_line(event: Finished) -> str:
     """A cell and what came of it, on one line."""
-    return f"{title(event.cell)}: {result_text(event.result)} ({units.duration(event.duration_s)})"
+    left = f"; child processes left running, and ended: {event.left_behind}" if event.left_behind else ""
+    return f"{title(event.cell)}: {result_text(event.result)} ({units.duration(event.duration_s)}){left}"
 
 
 def result_text(result: Result) -> str:

@@ -366,7 +366,7 @@ def read(path: Path) -> Run:
             f"{path} has schema version {header.schema_version}, "
             f"this vitbench reads up to {SCHEMA_VERSION}; upgrade vitbench"
         )
-    measured = _of(records, MeasurementRecord)
+    measured = list({one.cell: one for one in _of(records, MeasurementRecord)}.values())  # a cell's last word counts
     apart = {name: [m for m in measured if m.suite == name] for name in (LIMITS, ATTENTION, MEMORY, SELF)}
     return Run(
         path=path,

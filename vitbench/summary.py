@@ -328,5 +328,11 @@ def _note(record: MeasurementRecord) -> str:
         return str(record.outcome)
     wrong = record.precision is not None and not record.precision.within
     invalid = record.evidence is not None and record.evidence.verdict == Validity.INVALID
-    doubts = [*["not attention"] * wrong, *["not converged"] * (record.converged is False), *["INVALID"] * invalid]
+    grows = bool(record.evidence is not None and record.evidence.grown_bytes)
+    doubts = [
+        *["not attention"] * wrong,
+        *["not converged"] * (record.converged is False),
+        *["INVALID"] * invalid,
+        *["may leak"] * grows,
+    ]
     return ", ".join(doubts)

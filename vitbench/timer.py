@@ -153,11 +153,17 @@ def clock_for(device: str) -> Clock:
     return CpuClock() if device == "cpu" else CudaClock(device)
 
 
-def sample(launch: Launch, clock: Clock, effort: Effort, renew: Callable[[], None] | None = None) -> Timing:
+def sample(
+    launch: Launch,
+    clock: Clock,
+    effort: Effort,
+    renew: Callable[[], None] | None = None,
+    look: Callable[[], None] | None = None,
+) -> Timing:
     """Warm up until stable, then sample until the median's interval is narrow or the most time is over.
 
     ``renew`` draws conditions anew before each round, such as the memory layout, on which a process's figures
-    depend for all its life; one launch that is not sampled follows it.
+    depend for all its life; one launch that is not sampled follows it. ``look`` sees what is there between rounds.
     """
     with garbage_collection_paused():
         warmup = warm_up(launch, clock, effort)
@@ -167,6 +173,8 @@ def sample(launch: Launch, clock: Clock, effort: Effort, renew: Callable[[], Non
         converged, next_look = False, 0
         while True:
             begin_round(launch, clock, renew)
+            if look is not None:
+                look()
             round_started = clock.now_s()
             samples += clock.time(launch, per_round)
             now = clock.now_s()

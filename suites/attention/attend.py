@@ -9,6 +9,8 @@ import torch
 
 from vitbench.attention_kernels import AttentionKernel
 from vitbench.candidate import CandidateRaised
+from vitbench.conditions.growth import Growth
+from vitbench.conditions.watch import watching
 from vitbench.environment import device_name
 from vitbench.errors import NotSupported
 from vitbench.kernel import Kernel
@@ -21,7 +23,7 @@ from vitbench.measurement import figures, record
 from vitbench.models import model_config
 from vitbench.plan import Cell
 from vitbench.reference.cost import Work, attention_backward, attention_forward
-from vitbench.results import MeasurementRecord, Outcome, Precision
+from vitbench.results import MeasurementRecord, Outcome
 from vitbench.suites.attention.calls import Calls, sampled
 from vitbench.suites.attention.precision import of_answers
 from vitbench.suites.attention.suite import BOTH, shape_of
@@ -71,9 +73,11 @@ def measure(cell: Cell) -> MeasurementRecord:
 
         # timed callable
         calls = Calls(kernel.function, inputs, upstream, cell.device)
-        timing = sampled(calls, cell, EFFORT[cell.preset])
+        growth = Growth(cell.device)
+        with watching(cell.device) as watch:
+            timing = sampled(calls, cell, EFFORT[cell.preset], growth.look)
 
-        # evidence; last, since a profiler that was attached once may slow down what follows
+        # what ran; last, since a profiler that was attached once may slow down what follows
         ran = launched(calls.launch, cell.device)
     _require_own(kernel, ran)
 
@@ -83,19 +87,17 @@ def measure(cell: Cell) -> MeasurementRecord:
         version=kernel.version,
         device_name=device_name(cell.device),
         first_forward_s=first_s,
+        evidence=growth.told(watch.evidence(timing, images=0), len(timing.samples_s)),  # 0: an image is more than this
         memory_layouts=timing.rounds if cell.device == "cpu" else 1,
         duration_s=time.monotonic() - started,
         kernel=kernel.name,
         direction=cell.task,
         shape=shape,
         **_speed(cell, dtype, timing.median_s, both=both),
-        **_evidence(precision, ran),
+        precision=precision,
+        kernels_ran=tuple(ran.kernels[:_NAMES_KEPT]),
         **(dict(figures(timing, cell.batch)) | {"throughput_images_per_s": None}),
     )
-
-
-def _evidence(precision: Precision, ran: Launched) -> Mapping[str, Any]:
-    return {"precision": precision, "kernels_ran": tuple(ran.kernels[:_NAMES_KEPT])}
 
 
 def _speed(cell: Cell, dtype: torch.dtype, median_s: float, *, both: bool) -> Mapping[str, Any]:

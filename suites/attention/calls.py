@@ -37,8 +37,8 @@ class Calls:
         return torch.autograd.grad(self._function(*self._leaves), self._leaves, self.tensors[3])
 
 
-def sampled(calls: Calls, cell: Cell, effort: Effort) -> Timing:
-    """Time the calls as the cell's mode has it."""
+def sampled(calls: Calls, cell: Cell, effort: Effort, look: Callable[[], None] | None = None) -> Timing:
+    """Time the calls as the cell's mode has it; ``look`` between rounds."""
     launch, clock = conditions(calls, cell)
     renew = None
     if cell.device == "cpu":
@@ -48,7 +48,7 @@ def sampled(calls: Calls, cell: Cell, effort: Effort) -> Timing:
             layout.draw()
             calls.moved()
 
-    return sample(launch, clock, effort, renew)
+    return sample(launch, clock, effort, renew, look)
 
 
 def conditions(calls: Calls, cell: Cell, cuda: Any = None) -> tuple[Callable[[], object], Clock]:

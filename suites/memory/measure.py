@@ -12,6 +12,9 @@ from vitbench import memory
 from vitbench.adapter import NotSupported
 from vitbench.arithmetic import arithmetic
 from vitbench.candidate import Candidate
+from vitbench.conditions.sampler import now_s
+from vitbench.conditions.watch import watching
+from vitbench.conditions.weighing import of_device, of_process
 from vitbench.environment import device_name
 from vitbench.measurement import record
 from vitbench.models import model_config
@@ -19,6 +22,7 @@ from vitbench.plan import Cell
 from vitbench.reference.memory import activation_bytes, optimizer_bytes, parameter_bytes
 from vitbench.registry import resolve
 from vitbench.results import MeasurementRecord, Memory, Outcome
+from vitbench.timer import span_of_time
 from vitbench.workload import Training, Workload, prepared
 
 _WARM_UP = 2  # passes: libraries make their workspaces in the first
@@ -40,9 +44,11 @@ def measure(cell: Cell) -> MeasurementRecord:
     candidate = Candidate(resolve(cell.implementation), cell.device)
     torch.set_num_threads(cell.threads)
     before = memory.resident() if cell.device == "cpu" else None
-    work = prepared(cell, candidate, config, candidate.build(config, dtype))
-    training = cell.task == "training"
-    found = (_training if training else _inference)(cell, work)
+    training, begun_s = cell.task == "training", now_s()
+    with watching(cell.device) as watch:
+        work = prepared(cell, candidate, config, candidate.build(config, dtype))
+        found = (_training if training else _inference)(cell, work)
+    seen = watch.evidence(span_of_time(begun_s, now_s()), images=0)
     return record(
         cell,
         Outcome.MEASURED,
@@ -58,6 +64,7 @@ def measure(cell: Cell) -> MeasurementRecord:
             * optimizer_bytes(config, element_bytes, conventions=candidate.conventions),
             activations_expected_bytes=training * activation_bytes(config, cell.batch, element_bytes),
         ),
+        evidence=of_process(seen, memory.swapped()) if cell.device == "cpu" else of_device(seen),
         duration_s=time.monotonic() - started,
     )
 

@@ -12,6 +12,7 @@ from torch import nn
 from vitbench import workload
 from vitbench.arithmetic import arithmetic, computing
 from vitbench.candidate import Candidate
+from vitbench.conditions.growth import Growth
 from vitbench.conditions.record import Evidence
 from vitbench.conditions.watch import watching
 from vitbench.environment import device_name
@@ -88,11 +89,11 @@ def measure(cell: Cell, then: Callable[[MeasurementRecord, Prepared], None] | No
             arithmetic.
         AdapterBroken: its logits have the wrong shape.
     """
-    started = time.monotonic()
+    started, growth = time.monotonic(), Growth(cell.device)
     with prepared(cell) as ready:
         with watching(cell.device) as watch:
-            timing = sample(ready.launch, ready.clock, EFFORT[cell.preset], ready.renew)
-        evidence = watch.evidence(timing, cell.batch)
+            timing = sample(ready.launch, ready.clock, EFFORT[cell.preset], ready.renew, growth.look)
+        evidence = growth.told(watch.evidence(timing, cell.batch), len(timing.samples_s))
         found = ready.record(timing, evidence, duration_s=time.monotonic() - started)
         if then is not None:
             then(found, ready)

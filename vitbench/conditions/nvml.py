@@ -5,6 +5,7 @@ others go on. Power is a mean over a second on GPUs newer than the A100; the ene
 Source: NVML API Reference, device queries and NvmlClocksEventReasons.
 """
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -86,6 +87,18 @@ class Gpu:
             energy_j=self._scaled("energy", 1e-3, lambda: nvml.nvmlDeviceGetTotalEnergyConsumption(handle)),
         )
 
+    def bytes_of_this_process(self) -> int | None:
+        """What this process takes on the device, context and libraries included; None where NVML does not tell.
+
+        In a container its number is another one to NVML; a device that shows one process only shows this one.
+
+        Raises:
+            Exception: the device or the driver is gone.
+        """
+        shown = self._asked("processes", lambda: self._nvml.nvmlDeviceGetComputeRunningProcesses(self._handle)) or []
+        own = [process for process in shown if process.pid == os.getpid()] or (shown if len(shown) == 1 else [])
+        return int(own[0].usedGpuMemory) if own and own[0].usedGpuMemory else None
+
     def _scaled(self, quantity: str, unit: float, ask: Callable[[], int]) -> float | None:
         value = self._asked(quantity, ask)
         return None if value is None else value * unit
@@ -103,6 +116,26 @@ class Gpu:
         except refusals as error:
             self.refused[quantity] = str(error)
             return None
+
+
+def uuid_of(device: str) -> str:
+    """As NVML has it; torch's numbers follow CUDA_VISIBLE_DEVICES and an order of their own, NVML's do not."""
+    import torch  # noqa: PLC0415
+
+    return f"GPU-{torch.cuda.get_device_properties(device).uuid}"
+
+
+def driver_version(library: Any = None) -> str | None:
+    """The NVIDIA driver's; None where NVML is not to be had."""
+    import pynvml  # noqa: PLC0415
+
+    nvml = pynvml if library is None else library
+    try:
+        nvml.nvmlInit()
+        version = nvml.nvmlSystemGetDriverVersion()
+    except pynvml.NVMLError:
+        return None
+    return version.decode() if isinstance(version, bytes) else str(version)
 
 
 def _names(bits: int) -> frozenset[str]:

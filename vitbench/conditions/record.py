@@ -44,6 +44,7 @@ class Evidence:
     steal_share: float | None = None  # of the usable cores' time, withheld by the hypervisor
     quota_throttled_s: float | None = None  # time for which the control group's CPU quota held its processes up
     cpu_clock_hz: Span | None = None
+    grown_bytes: int | None = None  # held more after the last launch than after the first, and growing; 0: not growing
 
 
 def span(values: Iterable[float | None]) -> Span | None:

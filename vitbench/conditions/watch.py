@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
 from vitbench.conditions.host import Host, host_evidence
-from vitbench.conditions.nvml import Gpu, gpu_evidence
+from vitbench.conditions.nvml import Gpu, gpu_evidence, uuid_of
 from vitbench.conditions.record import Evidence, Validity
 from vitbench.conditions.sampler import Sampler
 from vitbench.timer import Timing
@@ -32,7 +32,7 @@ def watching(device: str, library: Any = None) -> Iterator[Watch]:
             yield _HostWatch(host, hosts)
         return
     try:
-        gpu = Gpu(_uuid(device), library)
+        gpu = Gpu(uuid_of(device), library)
     except Exception as error:  # noqa: BLE001  # no driver, no library, no such device by NVML
         yield _Blind(f"NVML is not to be had: {type(error).__name__}: {error}"[:200])
         return
@@ -85,10 +85,3 @@ def _of_this_session(pid: int) -> bool:
     with suppress(OSError):
         return os.getsid(pid) == os.getsid(0)
     return False
-
-
-def _uuid(device: str) -> str:
-    """As NVML has it; torch's numbers follow CUDA_VISIBLE_DEVICES and an order of their own, NVML's do not."""
-    import torch  # noqa: PLC0415
-
-    return f"GPU-{torch.cuda.get_device_properties(device).uuid}"
