@@ -20,6 +20,16 @@ def locks_of_their_own() -> Iterator[None]:
     os.environ.pop("TMPDIR", None) if before is None else os.environ.update(TMPDIR=before)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What needs a CUDA device is skipped without one; a claim goes into JUnit's file, for scripts/gpu_acceptance.py."""
+    for item in items:
+        marker = item.get_closest_marker("gpu")
+        if marker is not None:
+            item.user_properties.append(("claim", marker.kwargs["claim"]))
+            if not torch.cuda.is_available():
+                item.add_marker(pytest.mark.skip(reason="no CUDA device here"))
+
+
 @pytest.fixture
 def one_thread() -> Iterator[None]:
     """One torch thread: models this small only lose by more."""

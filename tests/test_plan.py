@@ -9,7 +9,7 @@ from vitbench import suite
 from vitbench.errors import HarnessError, UsageError
 from vitbench.models import canonical, model_config
 from vitbench.options import Options
-from vitbench.plan import Cell, plan
+from vitbench.plan import Cell, plan, widest_first
 from vitbench.reference.config import ConfigurationError
 
 OPTIONS = Options(implementations=("reference", "timm"), named=True)
@@ -134,3 +134,23 @@ def test_a_model_that_cannot_be_says_why(text: str, message: str) -> None:
     with pytest.raises(ConfigurationError) as error:
         model_config(text)
     assert message in str(error.value)
+
+
+def test_what_shows_the_most_of_what_was_not_shown_comes_first() -> None:
+    def cell(**point: object) -> Cell:
+        return Cell(suite="throughput", **{"implementation": "a", "batch": 1, "mode": "eager"} | point)  # type: ignore[arg-type]
+
+    plain, batch, both, other, again = (
+        cell(),
+        cell(batch=2),
+        cell(batch=2, mode="compile"),
+        cell(implementation="b", batch=2),
+        cell(implementation="b", batch=2, mode="compile"),
+    )
+    assert widest_first([plain, batch, both, other, again]) == [plain, again, batch, both, other]
+    assert widest_first([]) == []
+
+
+def test_the_same_value_shows_something_in_each_suite() -> None:
+    cells = [Cell(suite=suite, implementation="a", seed=seed) for suite in ("memory", "throughput") for seed in (0, 1)]
+    assert [one.suite for one in widest_first(cells)] == ["memory", "throughput", "memory", "throughput"]

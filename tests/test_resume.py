@@ -412,3 +412,35 @@ def test_a_run_that_is_killed_outright_leaves_no_process_and_goes_on(tmp_path: P
     found = read(results)
     assert [one.outcome for one in found.memory] == [Outcome.MEASURED] * 2
     assert len(found.header.resumed_at) == 1
+
+
+# --- a run of so many seconds
+
+
+def test_a_run_of_so_many_seconds_runs_what_fits_and_can_go_on(
+    machine: Machine, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = "import time; time.sleep(2); " + WRITES
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys.modules[__name__], "WRITES", slow)
+        assert machine.run(*BATCHES, "--max-seconds", "4") == 0
+    assert machine.ran == [1]
+    told = capsys.readouterr().out
+    assert "out of time: 1 of 3 cells are finished and kept in" in told
+    assert "to go on: python -m vitbench.run" in told
+    found = read(machine.results)
+    assert found.footer is not None
+    assert found.footer.status == "out of time"
+    assert not found.complete
+    assert (machine.folder / "report.html").exists()
+    machine.ran.clear()
+    assert machine.run() == 0
+    assert machine.ran == [2, 3]
+
+
+def test_what_still_runs_when_the_time_is_over_is_ended(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "WRITES", "import time; time.sleep(60)")
+    started = time.monotonic()
+    assert machine.run(*BATCHES, "--max-seconds", "0.4") == 0
+    assert time.monotonic() - started < 30
+    assert read(machine.results).measurements == []

@@ -1,6 +1,7 @@
 """Runs the cells, each in a process of its own: what becomes of one never reaches another."""
 
 import json
+import math
 import tempfile
 import time
 from collections import deque
@@ -12,6 +13,7 @@ from vitbench.environment import without_places
 from vitbench.plan import Cell
 from vitbench.process import Child, how_it_ended, module_command
 from vitbench.results import Follower, MeasurementRecord, Outcome, Record, Result, VerdictRecord
+from vitbench.statistics import median
 from vitbench.suite import Ending, load
 from vitbench.traces.record import TraceRecord
 
@@ -53,23 +55,30 @@ def command(cell: Cell, results: Path) -> Sequence[str]:
     return module_command("vitbench.cell", json.dumps(cell.to_json()), str(results))
 
 
-def execute(cells: Sequence[Cell], *, beside: int = 2, command: Command = command) -> Generator[Event]:
+def execute(
+    cells: Sequence[Cell], *, beside: int = 2, command: Command = command, until_s: float = math.inf
+) -> Generator[Event]:
     """Run every cell and tell what happens as it happens; close the iterator to end what still runs.
 
     Untimed cells come first, at most ``beside`` of them at once. Timed ones follow one by one, with nothing of
-    this run beside them.
+    this run beside them. At ``until_s`` of ``time.monotonic`` what runs is ended, without a result; and no cell is started
+    that would be, if it lasted as long as most before it.
     """
     untimed, timed = [c for c in cells if not c.timed], [c for c in cells if c.timed]
     with tempfile.TemporaryDirectory(prefix="vitbench-") as folder:
         files = {cell.key: Path(folder, f"{i}.jsonl") for i, cell in enumerate(cells)}
         for group, at_once in ((untimed, beside), (timed, 1)):
-            yield from _execute(group, at_once, lambda cell: _Running(cell, files[cell.key], command))
+            yield from _execute(group, at_once, until_s, lambda cell: _Running(cell, files[cell.key], command))
 
 
-def _execute(cells: Sequence[Cell], at_once: int, start: Callable[[Cell], "_Running"]) -> Iterator[Event]:
-    waiting, running = deque(cells), list["_Running"]()
+def _execute(
+    cells: Sequence[Cell], at_once: int, until_s: float, start: Callable[[Cell], "_Running"]
+) -> Iterator[Event]:
+    waiting, running, lasted_s = deque(cells), list["_Running"](), list[float]()
     try:
-        while waiting or running:
+        while (waiting or running) and time.monotonic() < until_s:
+            if lasted_s and time.monotonic() + median(lasted_s) >= until_s:
+                waiting.clear()
             while waiting and len(running) < at_once:
                 running.append(start(waiting.popleft()))
                 yield Started(running[-1].cell)
@@ -77,6 +86,7 @@ def _execute(cells: Sequence[Cell], at_once: int, start: Callable[[Cell], "_Runn
                 yield from one.news()
                 if one.finished:
                     running.remove(one)
+                    lasted_s.append(one.child.elapsed_s)
             time.sleep(_POLL_S)
     finally:
         for one in running:

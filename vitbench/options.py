@@ -47,6 +47,7 @@ class Options:
     find_batch: bool = False  # search for the best batch instead of measuring those listed
     seed: int = 0
     time_limit_s: float | None = None  # of a cell; None: that of its suite and preset
+    max_seconds: float | None = None  # of the whole run; None: until every cell has run
     output: Path | None = None  # None: a new folder of its own
     fresh: bool = False  # begin anew in a folder that holds a run
     dry_run: bool = False
@@ -86,6 +87,7 @@ def parse(argv: Sequence[str] | None) -> Options:
         threads=given.threads,
         seed=given.seed,
         time_limit_s=given.time_limit,
+        max_seconds=given.max_seconds,
         output=given.output,
         fresh=given.fresh,
         dry_run=given.dry_run,
@@ -299,6 +301,13 @@ def _add_how(parser: argparse.ArgumentParser) -> None:
         help="after a cell of the suite throughput was timed, profile three more iterations: a trace for TensorBoard in "
         "DIR/traces, and its operators, kernels, modules and memory in the report (for these tables: "
         "pip install 'vitbench[tensorboard]')",
+    )
+    how.add_argument(
+        "--max-seconds",
+        type=_named("max-seconds", _positive_seconds),
+        metavar="SECONDS",
+        help="run what fits into that time, the cells that show the most first, and list the rest as not run; with "
+        "--output the same command goes on with them",
     )
     how.add_argument("--dry-run", action="store_true", help="print the cells and stop")
 

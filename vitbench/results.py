@@ -207,7 +207,7 @@ class Footer:
 
     kind: ClassVar[str] = "footer"
     finished_at: str
-    status: str  # complete, interrupted
+    status: str  # complete, interrupted, out of time (--max-seconds)
     duration_s: float
 
 

@@ -1,6 +1,7 @@
 """``python -m vitbench.run``: judge and measure implementations. Options, plan, execute, record, report, summary."""
 
 import errno
+import math
 import os
 import shlex
 import signal
@@ -23,7 +24,7 @@ from vitbench.errors import OutputCut, OutputUnwritable, VitbenchError
 from vitbench.executor import Finished, Recorded, execute
 from vitbench.folders import RESULTS, holding, new_folder, put_aside, require_free
 from vitbench.options import Options, parse
-from vitbench.plan import Cell, plan
+from vitbench.plan import Cell, plan, widest_first
 from vitbench.progress import display, waiting
 from vitbench.requirement import Verdict
 from vitbench.results import Footer, Header, Outcome, ResultsWriter, Run
@@ -35,6 +36,7 @@ REPORT = "report.html"
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 UNREAD = 141  # 128 + SIGPIPE
 _ENDINGS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+COMPLETE, STOPPED, OUT_OF_TIME = "complete", "interrupted", "out of time"  # in the footer
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _BESIDE = 2  # conformance cells at once, where there are cores for them
 
@@ -79,6 +81,7 @@ def dry_run_text(cells: Sequence[Cell]) -> str:
 
 
 def _run(options: Options, cells: Sequence[Cell], arguments: Sequence[str]) -> int:
+    until_s = time.monotonic() + (options.max_seconds or math.inf)
     folder = options.output or new_folder()
     _require_startable(folder, fresh=options.fresh)
     console = suitable_console()
@@ -87,26 +90,28 @@ def _run(options: Options, cells: Sequence[Cell], arguments: Sequence[str]) -> i
     cells = [replace(cell, name=found.names.get(cell.implementation, cell.name)) for cell in cells]
     if options.profile:
         cells = _traced(cells, folder, console)
-    again = _command_again(arguments, folder)
     with holding(folder):
         kept = _begun(folder, _header(options, cells, arguments, found.environment), fresh=options.fresh)
         if kept:
             console.print(f"resumed: {len(kept)} of {len(cells)} cells have their result", markup=False, soft_wrap=True)
+        ordered = cells if options.max_seconds is None else widest_first(cells)
+        again = _command_again(arguments, folder)
         try:
-            finished = len(kept) + _executed(
-                [cell for cell in cells if cell.key not in kept], folder / RESULTS, console
-            )
+            status = _executed([cell for cell in ordered if cell.key not in kept], folder / RESULTS, console, until_s)
         except OutputCut as error:
-            saved = resume.earlier(folder / RESULTS)
-            whole = 0 if saved is None else len(saved.finished)
-            raise OutputCut(
-                f"{error}; {whole} of {len(cells)} cells are saved there; make room, then: {again}"
-            ) from error
-        if finished < len(cells):
+            saved = f"{_finished(folder)} of {len(cells)} cells are saved there"
+            raise OutputCut(f"{error}; {saved}; make room, then: {again}") from error
+        if status != COMPLETE:
             console.print(f"to go on: {again}", markup=False, soft_wrap=True)
-            console.print(_how_to_read(folder / RESULTS, finished, len(cells)), markup=False, soft_wrap=True)
-            return INTERRUPTED
-        return _report(folder, console)
+            told = f"{status}: {_finished(folder)} of {len(cells)} cells are finished and kept in {folder / RESULTS}"
+            console.print(f"{told}; to read them: {_report_command(folder / RESULTS)}", markup=False, soft_wrap=True)
+        return INTERRUPTED if status == STOPPED else _report(folder, console)
+
+
+def _finished(folder: Path) -> int:
+    """Cells that have their result, as the file has it."""
+    saved = resume.earlier(folder / RESULTS)
+    return 0 if saved is None else len(saved.finished)
 
 
 def _report(folder: Path, console: Console) -> int:
@@ -130,13 +135,13 @@ def _traced(cells: Sequence[Cell], folder: Path, console: Console) -> list[Cell]
     return [replace(cell, trace=str(folders[cell.key])) if cell.key in folders else cell for cell in cells]
 
 
-def _executed(cells: Sequence[Cell], file: Path, console: Console) -> int:
-    """Run the cells, and record what they give as they give it; how many came to their end before an interrupt."""
-    started, finished = time.monotonic(), 0
+def _executed(cells: Sequence[Cell], file: Path, console: Console, until_s: float) -> str:
+    """Run the cells, and record what they give as they give it; how it ended, as the footer has it."""
+    started, finished, status = time.monotonic(), 0, STOPPED
     with ResultsWriter(file, go_on=True) as writer:
         with (
             suppress(KeyboardInterrupt, SystemExit),  # rich's answer to a pipe that nobody reads any more
-            closing(execute(cells, beside=min(_BESIDE, usable_cores()))) as events,
+            closing(execute(cells, beside=min(_BESIDE, usable_cores()), until_s=until_s)) as events,
             display(console, len(cells)) as shown,
         ):
             for event in events:
@@ -144,9 +149,10 @@ def _executed(cells: Sequence[Cell], file: Path, console: Console) -> int:
                     writer.write(event.record)
                 finished += isinstance(event, Finished)
                 shown.show(event)
-        status = "complete" if finished == len(cells) else "interrupted"
+            status = OUT_OF_TIME
+        status = COMPLETE if finished == len(cells) else status
         writer.write(Footer(finished_at=_now(), status=status, duration_s=time.monotonic() - started))
-    return finished
+    return status
 
 
 def exit_code(run: Run) -> int:
@@ -202,11 +208,6 @@ def _command_again(arguments: Sequence[str], folder: Path) -> str:
     words = [word for word in arguments if word != "--fresh"]
     named = any(word.partition("=")[0] == "--output" for word in words)
     return shlex.join(["python", "-m", "vitbench.run", *words, *([] if named else ["--output", str(folder)])])
-
-
-def _how_to_read(kept: Path, finished: int, planned: int) -> str:
-    told = f"interrupted: {finished} of {planned} cells are finished and kept in {kept}"
-    return f"{told}; to read them: {_report_command(kept)}"
 
 
 def _report_command(file: Path) -> str:
