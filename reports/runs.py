@@ -89,7 +89,8 @@ def _ending(run: Run) -> str:
 
 def _missing(run: Run) -> tuple[MissingCell, ...]:
     finished = {record.cell for record in run.verdicts}
-    finished |= {record.cell for record in [*run.measurements, *run.limits, *run.attention, *run.memory, *run.timers]}
+    apart = (*run.limits, *run.attention, *run.memory, *run.timers, *run.searches)
+    finished |= {record.cell for record in (*run.measurements, *apart)}
     started = [record.cell for record in run.requirements]
     cells = dict.fromkeys([*(str(cell) for cell in run.header.planned), *started])
     return tuple(MissingCell(cell=cell, state=_state(started.count(cell))) for cell in cells if cell not in finished)

@@ -240,7 +240,7 @@ def run_in(folder: Path) -> Run | None:
 
 
 def _measured(run: Run) -> Records:
-    return [*run.measurements, *run.limits, *run.timers, *run.memory, *run.attention]
+    return [*run.measurements, *run.limits, *run.timers, *run.searches, *run.memory, *run.attention]
 
 
 def shed(run: Run | None) -> list[str]:

@@ -111,7 +111,7 @@ def _run(options: Options, cells: Sequence[Cell], arguments: Sequence[str]) -> i
 def _finished(folder: Path) -> int:
     """Cells that have their result, as the file has it."""
     saved = resume.earlier(folder / RESULTS)
-    return 0 if saved is None else len(saved.finished)
+    return 0 if saved is None else len(saved.finished & frozenset(saved.header.planned))
 
 
 def _report(folder: Path, console: Console) -> int:
@@ -201,7 +201,7 @@ def _begun(folder: Path, header: Header, *, fresh: bool) -> frozenset[str]:
     resume.require_unfinished(found, folder)
     resume.require_same(found, header, folder)
     resume.go_on(file, found, _now())
-    return found.finished
+    return found.finished & frozenset(header.planned)  # beside them there are tries of a search
 
 
 def _command_again(arguments: Sequence[str], folder: Path) -> str:
