@@ -1,6 +1,5 @@
 """What a run ran on: versions, processor, device, commit. No names of hosts or users, and no absolute paths."""
 
-import hashlib
 import inspect
 import os
 import platform
@@ -14,7 +13,6 @@ from typing import Any
 
 import vitbench
 from vitbench import registry
-from vitbench.conditions.nvml import driver_version
 
 
 def describe(device: str, threads: int) -> dict[str, Any]:
@@ -65,6 +63,8 @@ def torch_flags() -> dict[str, Any]:
 
 def source_of(thing: object, *, users: bool) -> dict[str, Any]:
     """Where a candidate's code stands: its commit, and of a user's own, which may not be committed, the file's digest."""
+    import hashlib  # noqa: PLC0415  # milliseconds that --help need not wait for
+
     file = _file_of(thing)
     digest = {"file_sha256": hashlib.sha256(file.read_bytes()).hexdigest()} if users and file and file.is_file() else {}
     return {**(repository_of(thing) or {}), **digest}
@@ -140,6 +140,8 @@ _FOLDERS = r"/(?:[^\s\"':,|/]+/)+"
 
 def _gpu(device: str) -> Mapping[str, Any]:
     import torch  # noqa: PLC0415
+
+    from vitbench.conditions.nvml import driver_version  # noqa: PLC0415
 
     properties = torch.cuda.get_device_properties(device)
     return {
