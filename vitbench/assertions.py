@@ -50,6 +50,7 @@ def assert_semantics(
     varied: bool = True,
     float32_error: float | None = None,
     witness: Tensor | None = None,
+    beside: Tensor | None = None,
 ) -> None:
     """Tier S: every element of ``actual`` equals the reference's ``expected`` up to float64 rounding.
 
@@ -60,6 +61,8 @@ def assert_semantics(
             float32 whatever they are given; a result that lies on the float32 grid is judged by this error, and
             the verdict says so.
         witness: the tensor whose values tell whether float32 was used; ``actual`` unless given.
+        beside: a larger quantity that ``expected`` is made of by cancellation; float32 inside leaves the larger one's
+            rounding.
     Raises:
         RequirementFailed: it does not.
         HarnessError: ``expected`` is zero, constant or not finite, so that the comparison could not fail.
@@ -67,7 +70,7 @@ def assert_semantics(
     flaw = _flaw(expected, varied=varied)
     if flaw:
         raise HarnessError(f"{what}: the reference is {flaw}; nothing can be compared with it")
-    _compare(actual, expected, what, float32_error, witness)
+    _compare(actual, expected, what, float32_error, witness, beside)
 
 
 def assert_consistent(
@@ -95,13 +98,21 @@ def assert_slope(actual: float, expected: float, scale: float, what: str) -> Non
     _judge(found, right, what, DIFFERENCES_RELATIVE * scale, "1e-5 of the gradient's length")
 
 
-def _compare(actual: Tensor, expected: Tensor, what: str, float32_error: float | None, witness: Tensor | None) -> None:
+def _compare(
+    actual: Tensor,
+    expected: Tensor,
+    what: str,
+    float32_error: float | None,
+    witness: Tensor | None,
+    beside: Tensor | None = None,
+) -> None:
     assert_tensor(actual, expected.shape, expected.dtype, what)
     scale = expected.abs().max().item()
     bound, rule = SEMANTICS_RELATIVE * scale, "1e-10 of the largest expected value"
     if current_evidence().float32_inside:
+        larger = scale if beside is None else max(scale, beside.abs().max().item())
         bound, rule = (
-            FLOAT32_INSIDE_RELATIVE * scale,
+            FLOAT32_INSIDE_RELATIVE * larger,
             f"{FLOAT32_INSIDE_RELATIVE:.0e} of the largest expected value, for float32 inside the model",
         )
         current_evidence().note("computes in float32 inside, whatever it is given; judged by float32's error")
