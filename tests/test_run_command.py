@@ -179,6 +179,7 @@ def test_an_unknown_verb_lists_the_known_ones(capsys: pytest.CaptureFixture[str]
         ),
         (["--model", "Ti/16,num_heads=5"], 2, "num_heads 5 does not divide width 192 (ViTConfig)"),
         (["--batch", "0"], 2, "argument --batch: '0' is no whole number from 1 up"),
+        (["--threads", "1025"], 2, "argument --threads: '1025' is larger than 1024, more threads than processors have"),
         (["--threads", "two"], 2, "argument --threads: 'two' is no whole number from 1 up"),
         (["--gpu", "-1"], 2, "argument --gpu: '-1' is no whole number from 0 up"),
         (["--gpu", "first"], 2, "argument --gpu: 'first' is no whole number from 0 up"),

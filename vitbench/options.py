@@ -264,7 +264,7 @@ def add_threads(add: Callable[..., Any]) -> None:
     """How many threads of the processor a cell may use."""
     add(
         "--threads",
-        type=_named("threads", _at_least(1)),
+        type=_named("threads", _threads),
         default=1,
         metavar="N",
         help="CPU threads of a cell (default: 1: on cores that others use too, one thread is the fastest and the "
@@ -344,6 +344,16 @@ def _seed(text: str) -> int:
 
 
 _LARGEST_SEED = 2**32 - 1
+
+
+def _threads(text: str) -> int:
+    threads = _at_least(1)(text)
+    if threads > _MOST_THREADS:
+        raise ValueError(f"{text!r} is larger than {_MOST_THREADS}, more threads than processors have cores")
+    return threads
+
+
+_MOST_THREADS = 1024  # many more take the system's last process, and the crash would be the candidate's
 
 
 def _positive_seconds(text: str) -> float:
