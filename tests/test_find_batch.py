@@ -257,6 +257,12 @@ def test_a_system_that_does_not_tell_its_memory_is_not_searched(
         find_batch.find_batch(CELL, tmp_path / "r.jsonl")
 
 
+def test_a_longer_latency_is_a_lower_rate() -> None:
+    times = {"latency_s": 0.5, "latency_low_s": 0.4, "latency_high_s": 0.8}
+    one = find_batch.as_try(record(replace(CELL, batch=2), Outcome.MEASURED, throughput_images_per_s=4.0, **times), 7)
+    assert (one.batch, one.lowest_rate, one.rate, one.highest_rate, one.peak_bytes) == (2, 2.5, 4.0, 5.0, 7)
+
+
 def test_training_is_expected_to_take_more_than_inference() -> None:
     (fixed, per_image), (fixed_in_training, per_image_in_training) = (
         find_batch.expected_bytes(replace(CELL, task=task, model="S/16@224")) for task in ("inference", "training")

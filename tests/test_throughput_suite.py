@@ -63,10 +63,10 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Watched:
     return adapter
 
 
-def measured_instead(adapter: Adapter, monkeypatch: pytest.MonkeyPatch) -> MeasurementRecord:
+def measured_instead(adapter: Adapter, monkeypatch: pytest.MonkeyPatch, cell: Cell = CELL) -> MeasurementRecord:
     monkeypatch.setattr(throughput, "resolve", lambda name: adapter)
     monkeypatch.setattr(throughput, "EFFORT", {"quick": BRIEF})
-    return throughput.measure(CELL)
+    return throughput.measure(cell)
 
 
 def test_it_runs_the_adapters_logits_in_evaluation_mode_without_gradients(watched: Watched) -> None:
@@ -80,6 +80,24 @@ def test_it_counts_the_first_forward_the_warm_up_and_the_samples(watched: Watche
     unsampled = 1 + record.warmup_iterations + len(record.samples_s) + 1  # one before each sample, and a last answer
     assert len(watched.seen) == unsampled + len(record.samples_s)
     assert len(record.samples_s) == record.memory_layouts == 6
+
+
+def test_it_computes_with_the_threads_of_the_cell(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: set[int] = set()
+
+    class Counting(ReferenceAdapter):
+        def logits(self, model: nn.Module, images: torch.Tensor) -> torch.Tensor:
+            threads.add(torch.get_num_threads())
+            return super().logits(model, images)
+
+    assert measured_instead(Counting(), monkeypatch, replace(CELL, threads=2)).threads == 2
+    assert threads == {2}
+
+
+def test_a_cell_is_set_against_the_products_that_it_makes(watched: Watched) -> None:
+    record = throughput.measure(replace(CELL, dtype="autocast-bfloat16"))
+    assert record.roofline is not None
+    assert (record.dtype, record.roofline.arithmetic) == ("autocast-bfloat16", "bfloat16")
 
 
 def test_images_come_from_memory_that_changes(watched: Watched) -> None:
