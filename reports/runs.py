@@ -68,9 +68,7 @@ def _command(words: Sequence[str] | str) -> str:
 
 def _devices(run: Run) -> tuple[str, ...]:
     """Where it ran: what the measurements say, else what the environment says."""
-    measured = dict.fromkeys(
-        str(record.device_name or record.device) for record in (*run.measurements, *run.attention, *run.memory)
-    )
+    measured = dict.fromkeys(str(record.device_name or record.device) for record in run.of_implementations)
     if measured:
         return tuple(measured)
     environment = run.header.environment
@@ -89,8 +87,7 @@ def _ending(run: Run) -> str:
 
 def _missing(run: Run) -> tuple[MissingCell, ...]:
     finished = {record.cell for record in run.verdicts}
-    apart = (*run.limits, *run.attention, *run.memory, *run.timers, *run.searches)
-    finished |= {record.cell for record in (*run.measurements, *apart)}
+    finished |= {record.cell for record in [*run.of_implementations, *run.limits, *run.timers]}
     started = [record.cell for record in run.requirements]
     cells = dict.fromkeys([*(str(cell) for cell in run.header.planned), *started])
     return tuple(MissingCell(cell=cell, state=_state(started.count(cell))) for cell in cells if cell not in finished)

@@ -18,6 +18,7 @@ from vitbench.plan import Cell
 from vitbench.requirement import Level, Status, Tally, Verdict
 from vitbench.results import (
     SCHEMA_VERSION,
+    Counts,
     Footer,
     Header,
     MeasurementRecord,
@@ -44,6 +45,7 @@ KINDS: dict[str, type[Any]] = {
 }
 PARTS: dict[str, type[Any]] = {
     "tally": Tally,
+    "counts": Counts,
     "memory": Memory,
     "tables": Tables,
     "step_part": StepPart,

@@ -35,7 +35,12 @@ def fused_attention_kernels(trial: Trial) -> list[str]:
     """The kernels that compute attention without its weights, of those that a forward pass runs."""
     with _Watch() as watch:
         trial.logits()
-    return sorted(name for name in watch.names if any(fused in name for fused in _FUSED) and "math" not in name)
+    return sorted(name for name in watch.names if is_fused_attention(name))
+
+
+def is_fused_attention(operator: str) -> bool:
+    """Whether an operator of this name computes attention without its weights."""
+    return any(fused in operator for fused in _FUSED) and "math" not in operator
 
 
 @dataclass

@@ -11,12 +11,10 @@ from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElaps
 from vitbench import units
 from vitbench.batch_search import BatchSearch
 from vitbench.executor import Event, Finished, Recorded, Started
-from vitbench.limits.roofline import ceilings_text
+from vitbench.limits.roofline import Ceilings
 from vitbench.plan import Cell
 from vitbench.requirement import Verdict
 from vitbench.results import SELF, MeasurementRecord, Outcome, RequirementRecord, Result, VerdictRecord
-
-_PLAIN = ("", "float32", "eager")  # goes without saying
 
 
 class Display(Protocol):
@@ -109,8 +107,7 @@ def title(cell: Cell) -> str:
     if cell.suite == SELF:
         return f"{cell.suite} {cell.mode} by {cell.implementation}"
     task = f" {cell.task}" if cell.task else ""
-    how = "".join(f" {word}" for word in (cell.dtype, cell.mode) if cell.model and word not in _PLAIN)
-    return f"{cell.suite}{task} {cell.implementation}{detail}{how}"
+    return f"{cell.suite}{task} {cell.implementation}{detail}"
 
 
 def finished_line(event: Finished) -> str:
@@ -134,8 +131,8 @@ def _figure_text(record: MeasurementRecord) -> str:
     """The figure that a cell was measured for."""
     if record.ceilings is not None:
         return ceilings_text(record.ceilings)
-    if record.memory is not None:
-        return f"{units.data_size(record.memory.allocated_bytes)} allocated"
+    if record.memory is not None or record.counts is not None:
+        return _size(record)
     if record.batch_search is not None:
         return search_text(record, record.batch_search)
     if record.suite == SELF:
@@ -153,3 +150,16 @@ def search_text(record: MeasurementRecord, search: BatchSearch) -> str:
     """What a search for a batch found, on one line, and why it ended."""
     best = f"batch {search.best}, {units.images_per_s(record.throughput_images_per_s)}"
     return f"{best}; largest tried that fits: {search.largest_fitting}; {search.stopped}"
+
+
+def _size(result: MeasurementRecord) -> str:
+    """What takes no time to tell: bytes, or operators."""
+    if result.memory is not None:
+        return f"{units.data_size(result.memory.allocated_bytes)} allocated"
+    return "" if result.counts is None else f"{units.count(sum(result.counts.operators.values()))} operators"
+
+
+def ceilings_text(ceilings: Ceilings) -> str:
+    """What a device was measured to do, on one line: the products that it could, and the copy."""
+    products = [f"{p.arithmetic} {units.flops_per_s(p.flops_per_s)}" for p in ceilings.products if p.flops_per_s]
+    return ", ".join([*products, f"copy {units.bytes_per_s(ceilings.bytes_per_s)}"])

@@ -8,7 +8,6 @@ import contextlib
 import json
 import math
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from enum import StrEnum
@@ -25,7 +24,8 @@ from vitbench.timer_check import TimerCheck
 from vitbench.traces.record import TraceRecord
 
 SCHEMA_VERSION = 1
-LIMITS, ATTENTION, MEMORY, SELF = "limits", "attention", "memory", "self"  # suites with a table of their own
+LIMITS, ATTENTION, MEMORY, COUNTS, SELF = "limits", "attention", "memory", "counts", "self"
+"""Suites whose records stand apart: of the device, of kernels, of bytes, of operators, of vitbench's own timer."""
 
 _LONE_SURROGATES = "backslashreplace"  # from a foreign message or file name; the escape is JSON's own
 
@@ -152,6 +152,16 @@ class Memory:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Counts:
+    """What a forward pass or a training step does, in numbers that are the same on every run."""
+
+    operators: Mapping[str, int]  # by torch's name: how often it was dispatched
+    flops: int  # by torch's counter, which knows matrix products and convolutions; on some devices fused attention too
+    graph_breaks: int | None  # of torch.compile; null for a model that is no torch module
+    attention: Sequence[str]  # operators that compute attention without its weights
+
+
+@dataclass(frozen=True, kw_only=True)
 class MeasurementRecord:
     """One benchmark cell: what was measured, or why nothing was."""
 
@@ -185,6 +195,7 @@ class MeasurementRecord:
     warmup_iterations: int | None = None
     memory_layouts: int | None = None  # drawn during sampling; 1: one layout, whose bias every sample carries
     memory: Memory | None = None  # of the memory suite
+    counts: Counts | None = None  # of the counts suite
     samples_s: Sequence[float] = field(default_factory=tuple)  # in the order taken, none dropped
     duration_s: float = 0.0
     roofline: Roofline | None = None  # how near the limit; null where no closed form says what work was done
@@ -238,12 +249,18 @@ class Run:
     traces: Sequence[TraceRecord] = ()  # of cells that were profiled beside
     searches: Sequence[MeasurementRecord] = ()  # for the best batch; their tries are among the measurements
     timers: Sequence[MeasurementRecord] = ()  # of the suite self: of vitbench, not of implementations
+    counts: Sequence[MeasurementRecord] = ()  # of the suite counts: numbers of operators, no times
     damaged_lines: int = 0  # cut in mid-line by a crash; at most the last one of each writer
 
     @property
     def complete(self) -> bool:
         """Whether every planned cell had its say."""
         return self.footer is not None and self.footer.status == "complete"
+
+    @property
+    def of_implementations(self) -> Sequence[MeasurementRecord]:
+        """The cells of every suite that measures implementations or kernels, and not the device itself."""
+        return (*self.measurements, *self.attention, *self.memory, *self.counts, *self.searches)
 
     def ceilings(self, record: MeasurementRecord) -> Ceilings | None:
         """What was measured in this run of the device and threads that a cell ran on; None where nothing was."""
@@ -334,15 +351,12 @@ def _fits(value: Any, kind: Any) -> bool:  # noqa: PLR0911  # a case each
     if origin is Sequence:
         return isinstance(value, list | tuple) and all(_fits(item, get_args(kind)[0]) for item in value)
     if kind is float:
-        return isinstance(value, float) or (type(value) is int and abs(value) <= _LARGEST_FLOAT)
+        return isinstance(value, float | int) and not isinstance(value, bool)
     if isinstance(kind, type) and issubclass(kind, str):
         return isinstance(value, str)  # a newer writer's word is kept
     if isinstance(kind, type) and is_dataclass(kind):
         return isinstance(value, kind) and all(_fits(getattr(value, f.name), f.type) for f in fields(kind))
     return not isinstance(kind, type) or isinstance(value, kind)
-
-
-_LARGEST_FLOAT = sys.float_info.max  # an integer beyond it is no quantity, and cannot be reckoned with
 
 
 def read(path: Path) -> Run:
@@ -371,7 +385,7 @@ def read(path: Path) -> Run:
             f"this vitbench reads up to {SCHEMA_VERSION}; upgrade vitbench"
         )
     measured = list({one.cell: one for one in _of(records, MeasurementRecord)}.values())  # a cell's last word counts
-    apart = {name: [m for m in measured if m.suite == name] for name in (LIMITS, ATTENTION, MEMORY, SELF)}
+    apart = {name: [m for m in measured if m.suite == name] for name in (LIMITS, ATTENTION, MEMORY, COUNTS, SELF)}
     return Run(
         path=path,
         header=header,
@@ -384,6 +398,7 @@ def read(path: Path) -> Run:
         memory=apart[MEMORY],
         traces=_of(records, TraceRecord),
         timers=apart[SELF],
+        counts=apart[COUNTS],
         footer=next(iter(_of(records, Footer)), None),
         damaged_lines=damaged,
     )
@@ -440,6 +455,6 @@ class Follower:
         self._position += len(whole)
         records = []
         for line in whole.splitlines():
-            with contextlib.suppress(ValueError, RecursionError):
+            with contextlib.suppress(ValueError):
                 records.append(from_line(line.decode(errors="replace")))
         return records

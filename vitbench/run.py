@@ -160,10 +160,7 @@ def exit_code(run: Run) -> int:
     verdicts = {record.verdict for record in run.verdicts}
     if Verdict.HARNESS_ERROR in verdicts:
         return 3
-    measured = any(
-        record.outcome == Outcome.MEASURED
-        for record in (*run.measurements, *run.attention, *run.memory, *run.timers, *run.searches)
-    )
+    measured = any(record.outcome == Outcome.MEASURED for record in (*run.of_implementations, *run.timers))
     return 4 if verdicts == {Verdict.ADAPTER_BROKEN} and not measured else 0
 
 
