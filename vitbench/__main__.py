@@ -10,6 +10,7 @@ VERBS = {
     "run": "judge and measure implementations, and write a report",
     "report": "write a report of runs made before",
     "compare": "put implementations side by side, requirement by requirement; JUnit XML, a badge",
+    "gate": "stop a change that makes it wrong, slower or larger",
     "spec": "print the specification that implementations are judged by",
     "calibrate": "prove that the checks can tell: mutants killed, nothing benign accused",
 }

@@ -49,17 +49,29 @@ class Child:
     which it is found even in another session.
     """
 
-    def __init__(self, command: Sequence[str], *, threads: int = 1) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        threads: int = 1,
+        listens: bool = False,
+        keeps: Sequence[int] = (),
+        path: Sequence[Path] = (),
+        folder: Path | None = None,
+    ) -> None:
+        """``listens``: to ``tell``. ``keeps``: descriptors. ``path``: where its Python looks first. ``folder``: to run in."""
         self._started = time.monotonic()
         self._mark = f"{_MARK}={os.getpid()}.{next(_numbers)}"
         self.left_behind = 0  # processes that it had started and that went on after its end, until they were ended
         self._process = subprocess.Popen(  # noqa: S603  # our own interpreter and arguments, no shell
             command,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE if listens else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env=_environment(threads, self._mark),
+            env=_environment(threads, self._mark, path),
             start_new_session=True,
+            pass_fds=keeps,
+            cwd=folder,
         )
         self._output, self._ended = b"", False
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -74,6 +86,14 @@ class Child:
     def pid(self) -> int:
         """Its number, which is its group's too."""
         return self._process.pid
+
+    def tell(self, text: str) -> None:
+        """Write to its standard input; one that has ended hears nothing, which its exit code tells."""
+        pipe = self._process.stdin
+        assert pipe is not None  # noqa: S101  # it was asked for
+        with suppress(BrokenPipeError):
+            pipe.write(text.encode())
+            pipe.flush()
 
     def exit_code(self) -> int | None:
         """None while it runs; negative: the signal that ended it."""
@@ -92,6 +112,9 @@ class Child:
         for pid in marked(self._mark):
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
+        if self._process.stdin is not None:
+            with suppress(BrokenPipeError):
+                self._process.stdin.close()
 
     def wait(self, time_limit_s: float) -> int | None:
         """Its exit code; None if it had to be ended because its time was up."""
@@ -154,8 +177,10 @@ def _after_a_moment(mark: str) -> list[int]:
     return going_on
 
 
-def _environment(threads: int, mark: str) -> dict[str, str]:
+def _environment(threads: int, mark: str, path: Sequence[Path]) -> dict[str, str]:
     """The parent's, with threads limited from the start: some libraries read these only when they are loaded."""
     limits = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
     name, _, number = mark.partition("=")
-    return {**os.environ, **limits, "PYTHONUNBUFFERED": "1", name: number}
+    inherited = [os.environ["PYTHONPATH"]] if os.environ.get("PYTHONPATH") else []
+    first = {"PYTHONPATH": os.pathsep.join([*map(str, path), *inherited])} if path else {}
+    return {**os.environ, **limits, **first, "PYTHONUNBUFFERED": "1", name: number}

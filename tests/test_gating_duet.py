@@ -1,0 +1,200 @@
+"""A pair of processes that take turns: real ones, and sides that fail in every way."""
+
+import random
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from vitbench.gating.decision import Decision
+from vitbench.gating.duet import BASE, HEAD, Pair, Protocol, Side, SideFailed, play
+from vitbench.gating.paired import Gated, Looked, Measured, duets, finding, label
+from vitbench.gating.sequential import Design
+from vitbench.gating.slowdown import Slowdown
+from vitbench.plan import Cell
+
+CELL = Cell(
+    suite="throughput",
+    implementation="",
+    task="inference",
+    model="Ti/16@32,depth=2",
+    dtype="float32",
+    batch=2,
+    mode="eager",
+)
+QUICK = Protocol(pair_s=0.4, block_s=0.005)
+REFERENCE = {label: Side(label=label, implementation="reference") for label in (BASE, HEAD)}
+
+
+def played(base: Side = REFERENCE[BASE], head: Side = REFERENCE[HEAD], protocol: Protocol = QUICK) -> Pair:
+    return play(base, head, CELL, protocol, random.Random(0))
+
+
+def adapter(folder: Path, body: str) -> str:
+    """An adapter of the reference whose ``logits`` has this body before it answers."""
+    path = folder / "candidate.py"
+    path.write_text(
+        "import os, sys, time\n"
+        "from vitbench.adapters.reference import ReferenceAdapter\n"
+        "class Candidate(ReferenceAdapter):\n"
+        "    calls = 0\n"
+        "    def logits(self, model, images):\n"
+        "        self.calls += 1\n"
+        f"        {body}\n"
+        "        return super().logits(model, images)\n"
+        "vitbench_adapter = Candidate()\n",
+        encoding="utf-8",
+    )
+    return str(path)
+
+
+def test_both_sides_give_as_many_blocks_and_a_planted_slowdown_shows() -> None:
+    slow = replace(REFERENCE[HEAD], slowdown=Slowdown(kind="busy", fraction=1.0))
+    pair = played(head=slow)
+    assert len(pair.base_s) == len(pair.head_s) >= QUICK.least_blocks
+    assert pair.log_ratio > 0.3  # of log 2 = 0.69, on however busy a machine
+    assert pair.introductions[BASE]["implementation"] == "reference"
+    assert pair.introductions[HEAD]["redrawn"]
+
+
+def test_extra_work_in_one_block_shows() -> None:
+    slow = replace(REFERENCE[HEAD], slowdown=Slowdown(kind="work", fraction=1.0))
+    assert played(head=slow).log_ratio > 0.3
+
+
+def test_what_a_candidate_prints_is_no_answer(tmp_path: Path) -> None:
+    chatty = adapter(tmp_path, 'print("{\\"seconds\\": 1}", flush=True); os.write(1, b"noise")')
+    pair = played(head=replace(REFERENCE[HEAD], implementation=chatty))
+    assert max(pair.head_s) < 1
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ("raise RuntimeError('no such kernel')", "RuntimeError: no such kernel|no such kernel"),
+        ("self.calls > 9 and os.abort()", "SIGABRT"),
+        ("self.calls > 9 and os._exit(7)", "code 7"),
+        ("self.calls > 9 and time.sleep(60)", "a block took longer than 2 s"),
+    ],
+)
+def test_a_side_that_gives_no_times_is_named_with_its_reason(tmp_path: Path, body: str, reason: str) -> None:
+    broken = replace(REFERENCE[HEAD], implementation=adapter(tmp_path, body))
+    with pytest.raises(SideFailed, match=f"head: .*({reason})") as raised:
+        played(head=broken, protocol=replace(QUICK, block_limit_s=2.0))
+    assert set(raised.value.reasons) == {HEAD}
+
+
+def test_both_sides_are_told_of_where_both_fail() -> None:
+    missing = {label: replace(side, implementation="no_such_package") for label, side in REFERENCE.items()}
+    with pytest.raises(SideFailed) as raised:
+        played(missing[BASE], missing[HEAD])
+    assert set(raised.value.reasons) == {BASE, HEAD}
+
+
+def test_an_interpreter_that_is_not_there_is_named(tmp_path: Path) -> None:
+    nowhere = replace(REFERENCE[BASE], python=str(tmp_path / "python"))
+    with pytest.raises(SideFailed, match=r"base: cannot start .*python: No such file"):
+        played(base=nowhere)
+
+
+def test_a_clock_that_runs_backwards_is_no_measurement(monkeypatch: pytest.MonkeyPatch) -> None:
+    from vitbench.gating import duet
+
+    with pytest.raises(SideFailed, match=r"head: its clock gave -1.0 s for a block"):
+        duet._log_ratio([1.0, 1.0], [1.0, -1.0], interleaved=True)
+
+
+# --- pair by pair, with pairs that are made up ---
+
+
+def pairs_of(ratios: Sequence[float]) -> object:
+    given = iter(ratios)
+
+    def made_up(base: Side, head: Side, cell: Cell, protocol: Protocol, rng: random.Random) -> Pair:
+        return Pair(log_ratio=next(given), base_s=[1.0], head_s=[1.0], core=None)
+
+    return made_up
+
+
+def gate(play: object, *, cells: Sequence[Cell] = (CELL,), most_s: float = 1e9, step_s: float = 1.0) -> list[Gated]:
+    ticks = iter(range(10**6))
+    events = duets(
+        REFERENCE[BASE],
+        REFERENCE[HEAD],
+        cells,
+        design=Design(),
+        protocol=QUICK,
+        seed=0,
+        most_s=most_s,
+        play=play,
+        now_s=lambda: next(ticks) * step_s,
+    )
+    while True:
+        try:
+            event = next(events)
+        except StopIteration as stop:
+            return stop.value
+        assert isinstance(event, Measured | Looked)
+
+
+def test_it_stops_as_soon_as_it_is_certain() -> None:
+    (gated,) = gate(pairs_of([0.05, 0.051, 0.049, 0.05, 9.0]))
+    assert gated.decision is Decision.REGRESSION
+    assert len(gated.pairs) == 4
+
+
+def test_it_looks_once_more_when_the_time_is_up() -> None:
+    (gated,) = gate(pairs_of([0.05, 0.051, 0.049, 0.05]), most_s=12.0, step_s=2.0)
+    assert 2 <= len(gated.pairs) < 4
+    assert gated.decision in {Decision.REGRESSION, Decision.INCONCLUSIVE}
+
+
+def test_too_little_time_for_anything_is_no_pass() -> None:
+    (gated,) = gate(pairs_of([0.0]), most_s=0.5)
+    assert gated.decision is Decision.NOTHING_MEASURED
+    assert "0 of the 2 pairs" in gated.reason
+
+
+@pytest.mark.parametrize(
+    ("failing", "decision"),
+    [
+        ({HEAD}, Decision.INCORRECT),
+        ({BASE}, Decision.NO_BASELINE),
+        ({BASE, HEAD}, Decision.NOTHING_MEASURED),
+    ],
+)
+def test_a_failing_side_decides_what_follows(failing: set[str], decision: Decision) -> None:
+    def fails(*_: object) -> Pair:
+        raise SideFailed(dict.fromkeys(sorted(failing), "it broke"))
+
+    (gated,) = gate(fails)
+    assert gated.decision is decision
+    assert "it broke" in gated.reason
+
+
+def test_a_cell_that_fails_leaves_the_others_to_be_decided() -> None:
+    broken = replace(CELL, batch=3)
+
+    def some(base: Side, head: Side, cell: Cell, protocol: Protocol, rng: random.Random) -> Pair:
+        if cell.batch == 3:
+            raise SideFailed({HEAD: "it broke"})
+        return Pair(log_ratio=rng.gauss(0.0, 0.001), base_s=[1.0], head_s=[1.0], core=None)
+
+    decisions = {gated.cell: gated.decision for gated in gate(some, cells=(broken, CELL))}
+    assert decisions == {label(broken): Decision.INCORRECT, label(CELL): Decision.PASS}
+
+
+def test_every_decision_is_put_into_words() -> None:
+    for ratios, text in (
+        ([0.0, 0.001, -0.001, 0.0], "no slowdown of 2.0 % or more"),
+        ([0.05, 0.051, 0.049, 0.05], "slower by 5.1 %, at least by "),
+        ([0.3, -0.3] * 20, "a quieter machine, or more time"),
+    ):
+        (gated,) = gate(pairs_of(ratios))
+        assert text in finding(gated, Design()).text
+
+
+def test_the_interpreter_is_this_one_unless_another_is_asked_for() -> None:
+    assert REFERENCE[BASE].python == sys.executable

@@ -1,0 +1,1 @@
+"""The parts of the regression gate (docs/gating.md); ``vitbench.gate`` is its command line."""

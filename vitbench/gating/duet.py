@@ -1,0 +1,205 @@
+"""A duet: base and head as two live processes that take turns, in short blocks, in random order.
+
+What drifts meanwhile, of the machine or by its other users, falls on both alike and cancels in their ratio. What a
+process keeps for life, its memory layout, does not cancel: it is drawn anew before each block (docs/gating.md).
+"""
+
+import json
+import math
+import os
+import random
+import select
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from statistics import median
+from types import TracebackType
+from typing import Any, Self
+
+from vitbench.errors import VitbenchError
+from vitbench.gating.slowdown import Slowdown
+from vitbench.gating.worker import Task
+from vitbench.plan import Cell
+from vitbench.process import Child, how_it_ended
+
+BASE, HEAD = "base", "head"
+
+
+class SideFailed(VitbenchError):
+    """A side of a pair, or both, gave no times; the text says which, and why."""
+
+    def __init__(self, reasons: Mapping[str, str]) -> None:
+        super().__init__("; ".join(f"{side}: {reason}" for side, reason in reasons.items()))
+        self.reasons = reasons  # by side
+
+
+@dataclass(frozen=True, kw_only=True)
+class Side:
+    """What one side runs, and by which interpreter."""
+
+    label: str  # base or head
+    implementation: str  # as --impl takes it
+    python: str = sys.executable
+    path: tuple[Path, ...] = ()  # looked in before anything else that the interpreter knows
+    folder: Path | None = None  # to run in; None: the present one
+    slowdown: Slowdown | None = None  # planted, to see whether it is found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """How a pair is measured. The defaults are the gate's; the others exist to show what each part of it buys."""
+
+    pair_s: float = 6.0  # of blocks, both sides together
+    block_s: float = 0.05  # of one block, at least
+    least_blocks: int = 7  # of each side
+    interleaved: bool = True
+    redrawn: bool = True  # the memory layout, before each block
+    pinned: bool = True  # both sides to one core
+    start_limit_s: float = 180.0  # until both sides are ready
+    block_limit_s: float = 60.0  # beyond it, a block hangs
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """What two processes took, block by block, in the order of each side's own."""
+
+    log_ratio: float  # median over blocks of log(head's / base's); where they are not interleaved, of the medians
+    base_s: Sequence[float]  # of one launch
+    head_s: Sequence[float]
+    core: int | None
+    introductions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # by side
+
+
+def play(base: Side, head: Side, cell: Cell, protocol: Protocol, rng: random.Random) -> Pair:
+    """Measure one pair of fresh processes.
+
+    Raises:
+        SideFailed: a side could not be started or prepared, ended, or hung.
+    """
+    core = rng.choice(sorted(os.sched_getaffinity(0))) if protocol.pinned and cell.device == "cpu" else None
+    with ExitStack() as stack:
+        sides = {
+            side.label: stack.enter_context(_Player(side, cell, protocol, core)) for side in (base, head)
+        }  # both prepare at once
+        said = _introductions(sides)
+        launches = _launches(said, protocol)
+        taken: dict[str, list[float]] = {BASE: [], HEAD: []}
+        for label in _turns(_rounds(said, launches, protocol), protocol, rng):
+            taken[label].append(sides[label].block(launches) / launches)
+    return Pair(
+        log_ratio=_log_ratio(taken[BASE], taken[HEAD], interleaved=protocol.interleaved),
+        base_s=taken[BASE],
+        head_s=taken[HEAD],
+        core=core,
+        introductions=said,
+    )
+
+
+def _introductions(sides: Mapping[str, "_Player"]) -> Mapping[str, Mapping[str, Any]]:
+    """Of both; where both failed, both are told of."""
+    said: dict[str, Mapping[str, Any]] = {}
+    failed: dict[str, str] = {}
+    for label, player in sides.items():
+        try:
+            said[label] = player.introduction()
+        except SideFailed as error:
+            failed |= error.reasons
+    if failed:
+        raise SideFailed(failed)
+    return said
+
+
+def _launches(said: Mapping[str, Mapping[str, Any]], protocol: Protocol) -> int:
+    """In a block, of either side."""
+    return max(1, math.ceil(protocol.block_s / max(min(one["launch_s"] for one in said.values()), 1e-9)))
+
+
+def _rounds(said: Mapping[str, Mapping[str, Any]], launches: int, protocol: Protocol) -> int:
+    """So many blocks of each side fill the time of a pair; each begins with one launch that is not timed."""
+    round_s = sum(one["launch_s"] for one in said.values()) * (launches + 1)
+    return max(protocol.least_blocks, int(protocol.pair_s / round_s))
+
+
+def _turns(rounds: int, protocol: Protocol, rng: random.Random) -> Sequence[str]:
+    """Whose turn it is, block by block."""
+    if not protocol.interleaved:
+        return [label for label in rng.sample((BASE, HEAD), 2) for _ in range(rounds)]
+    return [label for _ in range(rounds) for label in rng.sample((BASE, HEAD), 2)]
+
+
+def _log_ratio(base_s: Sequence[float], head_s: Sequence[float], *, interleaved: bool) -> float:
+    """Raises SideFailed where a clock gave what is no duration."""
+    for label, taken in ((BASE, base_s), (HEAD, head_s)):
+        if not all(math.isfinite(seconds) and seconds > 0 for seconds in taken):
+            raise SideFailed({label: f"its clock gave {min(taken)} s for a block, expected a time above zero"})
+    if interleaved:
+        return median(math.log(head / base) for base, head in zip(base_s, head_s, strict=True))
+    return math.log(median(head_s) / median(base_s))
+
+
+class _Player:
+    """The process of one side, and the conversation with it."""
+
+    def __init__(self, side: Side, cell: Cell, protocol: Protocol, core: int | None) -> None:
+        self._side, self._protocol, self._started = side, protocol, time.monotonic()
+        cell_of_side = {**cell.to_json(), "implementation": side.implementation}
+        slowdown = None if side.slowdown is None else asdict(side.slowdown)
+        task = Task(cell=cell_of_side, redrawn=protocol.redrawn, core=core, slowdown=slowdown)
+        self._answers, theirs = os.pipe()
+        try:
+            self._child = Child(
+                [side.python, "-P", "-m", "vitbench.gating.worker", json.dumps(asdict(task)), str(theirs)],
+                threads=cell.threads,
+                listens=True,
+                keeps=(theirs,),
+                path=side.path,
+                folder=side.folder,
+            )
+        except OSError as error:
+            os.close(self._answers)
+            raise SideFailed({side.label: f"cannot start {side.python}: {error.strerror or error}"}) from error
+        finally:
+            os.close(theirs)
+        self._unread = b""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._child.end()
+        os.close(self._answers)
+
+    def introduction(self) -> Mapping[str, Any]:
+        return self._answer(self._protocol.start_limit_s - (time.monotonic() - self._started), "getting ready")
+
+    def block(self, launches: int) -> float:
+        self._child.tell(json.dumps({"launches": launches}) + "\n")
+        return float(self._answer(self._protocol.block_limit_s, "a block")["seconds"])
+
+    def _answer(self, limit_s: float, doing: str) -> Mapping[str, Any]:
+        until = time.monotonic() + limit_s
+        while b"\n" not in self._unread:
+            if not select.select([self._answers], [], [], max(0.0, until - time.monotonic()))[0]:
+                raise SideFailed({self._side.label: f"{doing} took longer than {limit_s:.0f} s"})
+            chunk = os.read(self._answers, 65536)
+            if not chunk:
+                raise SideFailed({self._side.label: self._how_it_ended()})
+            self._unread += chunk
+        line, _, self._unread = self._unread.partition(b"\n")
+        answer: dict[str, Any] = json.loads(line)
+        if "failed" in answer:
+            raise SideFailed({self._side.label: str(answer["failed"])})
+        return answer
+
+    def _how_it_ended(self) -> str:
+        code, words = self._child.wait(self._child.elapsed_s + _LAST_S), self._child.last_words()
+        how = how_it_ended(1 if code is None else code)
+        return f"{how}; its last output: {words}" if words else how
+
+
+_LAST_S = 5.0  # for a process that has closed its side of the conversation to end

@@ -1,0 +1,115 @@
+"""One side of a duet: a process that prepares a launch once, and then times blocks of it when it is told to.
+
+It reads a line of JSON for each question from its standard input, and answers on a descriptor of its own, so that
+nothing that a candidate prints is taken for an answer.
+"""
+
+import gc
+import json
+import os
+import platform
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from vitbench.errors import is_lack_of_memory, one_line
+
+if TYPE_CHECKING:
+    from vitbench.gating.slowdown import Slowdown
+    from vitbench.suites.throughput.measure import Prepared
+
+
+def main(argv: list[str]) -> int:
+    """``argv``: the task as JSON, and the number of the descriptor that answers go to."""
+    answers = os.fdopen(int(argv[1]), "w", encoding="utf-8")
+    questions = os.fdopen(os.dup(sys.stdin.fileno()), encoding="utf-8")
+    sys.stdin.close()
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # a candidate that reads gets nothing of ours
+
+    def say(answer: Mapping[str, Any]) -> None:
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+    try:
+        with _player(Task(**json.loads(argv[0]))) as player:
+            say(player.introduction())
+            for line in questions:
+                say({"seconds": player.block(json.loads(line)["launches"])})
+    except Exception as error:  # noqa: BLE001  # whatever a candidate raises is its side's answer
+        memory = "out of memory: " if is_lack_of_memory(error) else ""
+        say({"failed": f"{memory}{type(error).__name__}: {one_line(error)}"})
+        return 1
+    return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What a side is to do."""
+
+    cell: Mapping[str, Any]  # as Cell.to_json() has it
+    redrawn: bool  # the memory layout, before each block
+    core: int | None  # the one to run on; None: whichever the system chooses
+    slowdown: Mapping[str, Any] | None  # as the fields of Slowdown
+
+
+@contextmanager
+def _player(task: Task) -> Iterator["Player"]:
+    """A side that is ready to play.
+
+    Raises:
+        VitbenchError: the implementation cannot be found, built or measured.
+    """
+    if task.core is not None:
+        os.sched_setaffinity(0, {task.core})
+    from vitbench.gating.slowdown import NONE, Slowdown  # noqa: PLC0415  # torch, once the affinity is set for its threads
+    from vitbench.plan import Cell  # noqa: PLC0415
+    from vitbench.suites.throughput.measure import prepared  # noqa: PLC0415
+
+    with prepared(Cell.from_json(dict(task.cell))) as ready:
+        yield Player(ready, Slowdown(**task.slowdown) if task.slowdown else NONE, redrawn=task.redrawn)
+
+
+class Player:
+    """A launch that is ready, and its clock."""
+
+    def __init__(self, ready: "Prepared", slowdown: "Slowdown", *, redrawn: bool) -> None:
+        self._clock = ready.clock
+        for _ in range(_WARM_UP):
+            ready.launch()
+        self._launch = slowdown.planted(ready.launch, ready.model, ready.clock.now_s)
+        self._renew = ready.renew if redrawn else None
+        self._launch_s = min(self._clock.time(self._launch, _WARM_UP))
+        self._ready = ready
+        gc.collect()
+        gc.freeze()
+        gc.disable()
+
+    def introduction(self) -> dict[str, Any]:
+        """What it plays, on what, and roughly how long one launch takes."""
+        import torch  # noqa: PLC0415
+
+        return {
+            "implementation": self._ready.candidate.name,
+            "version": self._ready.candidate.version,
+            "python": platform.python_version(),
+            "torch": str(torch.__version__),
+            "redrawn": self._renew is not None,
+            "launch_s": self._launch_s,
+        }
+
+    def block(self, launches: int) -> float:
+        """Seconds of so many launches, back to back, after one that is not timed."""
+        gc.collect()
+        if self._renew is not None:
+            self._renew()
+        self._clock.time(self._launch, 1)
+        return sum(self._clock.time(self._launch, launches))
+
+
+_WARM_UP = 3  # launches
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
