@@ -7,7 +7,6 @@ from functools import partial
 import torch
 from hypothesis import strategies as st
 from torch import nn
-from torch._dynamo import OptimizedModule
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from vitbench.assertions import assert_changed, assert_consistent, assert_equal, assert_holds, assert_same_bits
@@ -149,6 +148,8 @@ def _in_training(impl: Candidate, case: Case) -> Trial:
 
 def _compiles_itself(trial: Trial) -> bool:
     """Whether the candidate's own torch.compile gives way to the one that it is judged by."""
+    from torch._dynamo import OptimizedModule  # noqa: PLC0415  # a second to import, needed here only
+
     return any(isinstance(module, OptimizedModule) for module in trial.module.modules())
 
 
