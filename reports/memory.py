@@ -22,6 +22,11 @@ class MemorySection:
     rows: tuple[MemoryRow, ...]
     growths: tuple[Growth, ...]
 
+    @property
+    def on_device(self) -> bool:
+        """Whether any cell was on a device with a memory, and an allocator, of its own."""
+        return any(row.record.device != "cpu" for row in self.rows)
+
 
 def memory_section(runs: Sequence[Run], labels: Sequence[str]) -> MemorySection:
     """The cells of several runs; a resumed cell's last word counts."""

@@ -12,7 +12,14 @@ from vitbench.reports.latency import LatencyRow, latency_rows
 from vitbench.reports.memory import MemorySection, memory_section
 from vitbench.reports.runs import RunFacts, run_facts
 from vitbench.reports.searches import SearchRow, search_rows
-from vitbench.reports.throughput import Comparison, comparisons, headline, shared_conditions
+from vitbench.reports.throughput import (
+    Comparison,
+    MeasuredCeilings,
+    comparisons,
+    headline,
+    measured_ceilings,
+    shared_conditions,
+)
 from vitbench.reports.timers import TimerRow, timer_rows
 from vitbench.reports.traces import Trace, traces
 from vitbench.reports.verdicts import NO_VERDICT, NOT_JUDGED, Judgement, judgements
@@ -47,6 +54,7 @@ class Report:
     matrix: Matrix
     headline: Comparison | None
     comparisons: tuple[Comparison, ...]
+    ceilings: tuple[MeasuredCeilings, ...]
     latencies: tuple[LatencyRow, ...]
     attention: tuple[KernelComparison, ...]
     charts: tuple[IntervalChart, ...]
@@ -113,6 +121,7 @@ def build(runs: Sequence[Run]) -> Report:
         matrix=table,
         headline=shown,
         comparisons=groups,
+        ceilings=measured_ceilings(runs, names),
         latencies=latency_rows(groups),
         attention=kernel_comparisons(runs, names),
         charts=throughput_charts(groups, several_runs=len(runs) > 1),

@@ -4,7 +4,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vitbench.limits.roofline import Standing
+from vitbench.conditions.record import Validity
+from vitbench.limits.roofline import Standing, ceilings_text
 from vitbench.results import MeasurementRecord, Outcome, Run
 from vitbench.wording import abridged, plural
 
@@ -43,6 +44,11 @@ class Measurement:
         return self.throughput.median is not None
 
     @property
+    def invalid(self) -> bool:
+        """Whether what was seen beside the samples speaks against the figure."""
+        return _spoiled(self.record)
+
+    @property
     def implementation(self) -> str:
         """Which implementation was measured."""
         return str(self.record.implementation)
@@ -52,6 +58,16 @@ class Measurement:
         """Why there is no figure, in a word or two."""
         outcome = str(self.record.outcome)
         return "no usable figure" if outcome == Outcome.MEASURED else outcome
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasuredCeilings:
+    """What the device of a run was measured to do, against which its cells are set."""
+
+    run: str
+    device: str
+    text: str
+    doubts: tuple[str, ...]  # why it cannot be believed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +109,21 @@ def comparisons(runs: Sequence[Run], labels: Sequence[str]) -> tuple[Comparison,
     )
 
 
+def measured_ceilings(runs: Sequence[Run], labels: Sequence[str]) -> tuple[MeasuredCeilings, ...]:
+    """Those of each run that has any."""
+    return tuple(
+        MeasuredCeilings(
+            run=label,
+            device=record.device,
+            text=ceilings_text(record.ceilings),
+            doubts=tuple(record.evidence.reasons) if _spoiled(record) and record.evidence else (),
+        )
+        for run, label in zip(runs, labels, strict=True)
+        for record in {record.cell: record for record in run.limits}.values()
+        if record.ceilings is not None
+    )
+
+
 def shared_conditions(groups: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
     """What holds for all of several comparisons; none of one, so that it keeps its full title."""
     first, *others = groups or ((),)
@@ -106,6 +137,10 @@ def headline(groups: Sequence[Comparison]) -> Comparison | None:
         return sum(row.measured for row in group.rows), "inference" in group.conditions
 
     return max(groups, key=weight, default=None)
+
+
+def _spoiled(record: MeasurementRecord) -> bool:
+    return record.evidence is not None and record.evidence.verdict == Validity.INVALID
 
 
 def _conditions(record: MeasurementRecord) -> tuple[str, ...]:

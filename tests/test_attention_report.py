@@ -97,7 +97,7 @@ def test_the_terminal_shows_time_speed_and_error_beside_its_bound(run: Run) -> N
     lines = [" ".join(line.split()) for line in shown(run, 130).splitlines()]
     assert "flash bfloat16 64×12×197×64 forward, L2 cold 50.0 µs 153 0.0040 / 0.050" in lines
     assert "mypkg:attend bfloat16 64×12×197×64 forward, L2 cold 25.0 µs 153 0.30 / 0.10 not attention" in lines
-    assert "torch: cudnn was forced, but math ran in its place" in lines
+    assert "cudnn: cudnn was forced, but math ran in its place" in lines
 
 
 def test_a_narrow_terminal_has_lines(run: Run) -> None:

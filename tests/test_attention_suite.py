@@ -27,7 +27,7 @@ from vitbench.timer import Effort
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-BRIEF = Effort(relative_width=100.0, least_samples=6, least_s=0.0, most_s=60.0, most_warmup_s=0.0)
+BRIEF = Effort(relative_width=float("inf"), least_samples=6, least_s=0.0, most_s=60.0, most_warmup_s=0.0)
 CELL = Cell(
     suite="attention",
     implementation="naive",
@@ -238,6 +238,33 @@ def test_a_backend_that_falls_back_silently_is_seen_by_what_ran(monkeypatch: pyt
 
 
 # --- what fails ---
+
+
+@pytest.mark.parametrize("task", [FORWARD, BOTH])
+def test_a_kernel_that_is_right_at_first_only_is_not_taken_for_right(
+    task: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = [0]
+
+    def tiring(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        calls[0] += 1
+        return naive().function(query, key, value) * (1.0 if calls[0] < 4 else 1.1)
+
+    found = measured(tiring, monkeypatch, replace(CELL, task=task)).precision
+    assert found is not None
+    assert not found.within
+    assert (found.gradient_error or found.output_error) > 0.05
+
+
+def test_a_kernel_that_spoils_its_answer_while_it_is_timed_has_no_figure(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = [0]
+
+    def spoiling(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        calls[0] += 1
+        return naive().function(query, key, value) * (1.0 if calls[0] < 4 else float("nan"))
+
+    with pytest.raises(RequirementFailed, match="elements are NaN or infinite"):
+        measured(spoiling, monkeypatch)
 
 
 def test_a_kernel_that_crashes_on_this_shape_only_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,6 +41,7 @@ def test_a_second_cell_waits_for_the_first_and_says_who_it_is(tmp_path: Path) ->
             entered.set()
 
     waiting = threading.Thread(target=second)
+    before_s = exclusive.waited_s()
     waiting.start()
     try:
         assert not entered.wait(0.5)
@@ -52,12 +53,15 @@ def test_a_second_cell_waits_for_the_first_and_says_who_it_is(tmp_path: Path) ->
         other.wait()
         waiting.join(10)
     assert entered.is_set()
+    assert exclusive.waited_s() - before_s >= 0.5
 
 
 def test_a_device_that_is_free_is_had_at_once_and_again(tmp_path: Path) -> None:
+    before_s = exclusive.waited_s()
     for who in ("first", "second"):
         with exclusively("cpu", who, tmp_path, pytest.fail):
             assert (tmp_path / "vitbench-cpu.lock").read_text() == f"process {os.getpid()}, {who}\n"
+    assert exclusive.waited_s() == before_s
 
 
 def test_devices_do_not_wait_for_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from vitbench import cell as cell_process
 from vitbench import executor
+from vitbench.cell import main as cell_main
 from vitbench.errors import AdapterBroken, NotSupported
 from vitbench.executor import Event, Finished, Recorded, Started, execute
 from vitbench.measurement import record, unmeasured
@@ -344,3 +345,14 @@ def test_a_cell_whose_executor_is_gone_ends_itself(tmp_path: Path) -> None:
     cell = json.dumps(replace(MEASURING, time_limit_s=1.0).to_json())
     ended = subprocess.run([sys.executable, "-c", code, cell, str(tmp_path / "results")], timeout=60, check=False)
     assert ended.returncode == -signal.SIGALRM
+
+
+@pytest.mark.skipif(not hasattr(signal, "alarm"), reason="no alarm on this system")
+def test_a_time_limit_beyond_the_systems_alarm_is_no_fault_of_the_cell(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("vitbench.cell.run", lambda *cell: signal.alarm(0))  # how long there was to go
+    monkeypatch.setattr("vitbench.cell.die_with_parent", lambda: None)
+    monkeypatch.setattr("faulthandler.enable", lambda: None)
+    cell = json.dumps(replace(MEASURING, time_limit_s=1e12).to_json())
+    assert cell_main([cell, str(tmp_path / "results")]) > 10**9

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,12 +12,15 @@ from vitbench.batch_search import BatchSearch, Try, memory_forbids, rises, searc
 from vitbench.errors import NotSupported, UsageError
 from vitbench.measurement import record
 from vitbench.memory_available import available_bytes
+from vitbench.models import model_config
 from vitbench.options import parse
 from vitbench.plan import Cell, plan
 from vitbench.progress import title
+from vitbench.reference.memory import activation_bytes
 from vitbench.results import Follower, MeasurementRecord, Outcome, from_line, read, to_line
 from vitbench.run import main
 from vitbench.suites.throughput import find_batch
+from vitbench.workload import POOL_SIZE
 
 GIB = 2**30
 TINY = "Ti/16@32,depth=1,width=48,num_classes=7"
@@ -91,6 +95,33 @@ def test_what_is_forbidden_is_not_tried() -> None:
     assert found == BatchSearch(tried=[1, 2, 4], best=4, largest_fitting=4, smallest_refused=8, stopped="too much")
 
 
+def test_a_batch_for_which_no_time_is_left_is_not_said_not_to_fit() -> None:
+    def late(batch: int) -> str:
+        return "no time" if batch > 4 else ""
+
+    found = search(device(10**6), never, until_full=True, late=late)
+    assert (found.tried, found.largest_fitting, found.smallest_refused, found.stopped) == (
+        [1, 2, 4],
+        4,
+        None,
+        "no time",
+    )
+
+
+def test_a_bisection_that_ends_early_says_why() -> None:
+    measured = device(fits=90)
+
+    def fails_at_96(batch: int) -> Try:
+        return Try(batch=96, rate=None, reason="killed by SIGSEGV") if batch == 96 else measured(batch)
+
+    ends = "batch 128 ran out of memory: no 2 GiB left; "
+    found = search(fails_at_96, never, until_full=True)
+    assert (found.largest_fitting, found.smallest_refused) == (64, 128)
+    assert found.stopped == ends + "batch 96 was not measured: killed by SIGSEGV"
+    late = search(measured, never, until_full=True, late=lambda batch: "no time" if batch == 96 else "")
+    assert (late.largest_fitting, late.smallest_refused, late.stopped) == (64, 128, ends + "no time")
+
+
 def test_another_failure_ends_the_search_with_its_reason() -> None:
     def measure(batch: int) -> Try:
         return device(10**6)(batch) if batch < 4 else Try(batch=batch, rate=None, reason="killed by SIGSEGV")
@@ -120,6 +151,12 @@ def test_first_tries_are_predicted_in_closed_form() -> None:
 def test_later_tries_lie_on_the_steepest_line_through_the_peaks() -> None:
     assert not forbidden(8, (1, 1.0), (2, 1.0), (4, 2.0))  # 2 + 4 · 0.5
     assert forbidden(8, (1, 1.0), (2, 1.0), (4, 5.0))  # 5 + 4 · 2: the start of the process had hidden the growth
+
+
+def test_no_try_is_expected_to_take_less_than_its_closed_form() -> None:
+    assert forbidden(32, (4, 0.5))  # its peak hides in what a process takes to start: 1 + 8 of 10 all the same
+    assert forbidden(32, (1, 4.0), (2, 4.0))  # no growth seen, but 4 + 7.5 by the closed form's slope
+    assert not forbidden(16, (1, 4.0), (2, 4.0))  # 4 + 3.5
 
 
 def test_what_is_left_is_the_least_of_host_and_control_groups(tmp_path: Path) -> None:
@@ -186,6 +223,21 @@ def test_each_try_has_its_record_and_the_result_comes_last(tries: list[Cell], tm
     assert from_line(to_line(result)) == replace(result, batch_search=from_line(to_line(result)).batch_search)  # type: ignore[union-attr]
 
 
+def test_a_search_that_is_short_of_time_says_so_and_calls_no_batch_too_large(
+    tries: list[Cell], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moments = iter(range(0, 10**6, 8))  # by a clock that each look moves on by eight seconds
+    monkeypatch.setattr(find_batch, "time", SimpleNamespace(monotonic=lambda: float(next(moments))))
+    find_batch.find_batch(CELL, tmp_path / "r.jsonl")
+    *_, result = Follower(tmp_path / "r.jsonl").new()
+    assert isinstance(result, MeasurementRecord)
+    assert result.batch_search is not None
+    assert result.batch_search.tried
+    assert result.batch_search.stopped.endswith("was not tried: the search's time limit of 100 s is near")
+    assert result.batch_search.smallest_refused is None
+    assert 1 <= max(cell.time_limit_s for cell in tries) < 100
+
+
 def test_a_host_without_memory_tries_nothing(
     tries: list[Cell], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -205,12 +257,25 @@ def test_a_system_that_does_not_tell_its_memory_is_not_searched(
         find_batch.find_batch(CELL, tmp_path / "r.jsonl")
 
 
+def test_a_longer_latency_is_a_lower_rate() -> None:
+    times = {"latency_s": 0.5, "latency_low_s": 0.4, "latency_high_s": 0.8}
+    one = find_batch.as_try(record(replace(CELL, batch=2), Outcome.MEASURED, throughput_images_per_s=4.0, **times), 7)
+    assert (one.batch, one.lowest_rate, one.rate, one.highest_rate, one.peak_bytes) == (2, 2.5, 4.0, 5.0, 7)
+
+
 def test_training_is_expected_to_take_more_than_inference() -> None:
     (fixed, per_image), (fixed_in_training, per_image_in_training) = (
         find_batch.expected_bytes(replace(CELL, task=task, model="S/16@224")) for task in ("inference", "training")
     )
     assert fixed < fixed_in_training
     assert per_image < per_image_in_training
+
+
+def test_inference_is_expected_to_keep_a_layer_of_activations_beside_the_images() -> None:
+    cell = replace(CELL, model="S/16@224")
+    config, (_, per_image) = model_config(cell.model), find_batch.expected_bytes(cell)
+    images = POOL_SIZE * 3 * 224 * 224 * 4
+    assert per_image >= activation_bytes(config, 1, 4) / config.depth + images
 
 
 # --- the command line ---

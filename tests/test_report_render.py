@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 from sample_runs import header, hostile, judged, large, measurement, nowhere, records, requirement, run_of, unfinished
 
+from vitbench.conditions.record import Evidence, Validity
 from vitbench.errors import HarnessError, OutputUnwritable
+from vitbench.limits.roofline import Ceilings, Copy, Product
 from vitbench.reports import model, render
 from vitbench.requirement import Status
 from vitbench.results import Record
@@ -342,3 +344,18 @@ def test_a_report_without_traces_has_no_section_for_them(tmp_path: Path) -> None
     page = page_of([record for record in records() if record.kind != "trace"], tmp_path)
     assert 'id="traces"' not in page
     assert "#traces" not in page
+
+
+def test_a_figure_or_ceiling_that_cannot_be_believed_says_so_and_why(tmp_path: Path) -> None:
+    busy = Evidence(verdict=Validity.INVALID, reasons=["others used 89%"], notes=[], window_s=2.0, readings=4)
+    ceilings = Ceilings(
+        products=[Product(arithmetic="float32", flops_per_s=2e11)], copy=Copy(bytes_per_s=1e10, buffer_bytes=2**28)
+    )
+    limits = measurement("torch", cell="limits", suite="limits", ceilings=ceilings, evidence=busy)
+    text = text_of(page_of([header(), measurement("timm", evidence=busy), limits], tmp_path))
+    first_screen = text[: text.index("No requirement was judged")]
+    assert "INVALID" in first_screen
+    assert "Measured ceilings of cpu: float32 200 GFLOP/s, copy 10.0 GB/s. INVALID, so that shares" in text
+    (tmp_path / "believed").mkdir()
+    believed = page_of([header(), measurement("timm"), replace(limits, evidence=None)], tmp_path / "believed")
+    assert "INVALID" not in text_of(believed)

@@ -181,11 +181,18 @@ def test_an_unknown_verb_lists_the_known_ones(capsys: pytest.CaptureFixture[str]
         ),
         (["--model", "Ti/16,num_heads=5"], 2, "num_heads 5 does not divide width 192 (ViTConfig)"),
         (["--batch", "0"], 2, "argument --batch: '0' is no whole number from 1 up"),
+        (["--threads", "1025"], 2, "argument --threads: '1025' is larger than 1024, more threads than processors have"),
         (["--threads", "two"], 2, "argument --threads: 'two' is no whole number from 1 up"),
         (["--gpu", "-1"], 2, "argument --gpu: '-1' is no whole number from 0 up"),
         (["--gpu", "first"], 2, "argument --gpu: 'first' is no whole number from 0 up"),
         (["--time-limit", "0"], 2, "argument --time-limit: '0' is no positive number of seconds"),
         (["--profile", "--suite", "memory"], 2, "--profile is for the suite throughput; add --suite throughput"),
+        (
+            ["--suite", "conformance", "--batch", "3"],
+            2,
+            "--batch is for throughput and memory and attention, and this run has conformance alone; add --suite throughput",
+        ),
+        (["--kernel", "naive", "--mode", "eager"], 2, "--mode is for throughput, and this run has attention alone"),
         (["--colour"], 2, "unrecognized arguments: --colour"),
         (["--output", "/dev/null/here", "--impl", "reference"], 2, "cannot write to /dev/null/here: Not a directory"),
         (

@@ -1,7 +1,7 @@
 """What is printed of a run while it goes on and at its end, on consoles of several widths."""
 
 import io
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -16,11 +16,19 @@ from vitbench.measurement import record
 from vitbench.plan import Cell
 from vitbench.reference.cost import Work
 from vitbench.requirement import Tally, Verdict
-from vitbench.results import Header, MeasurementRecord, Outcome, Run, VerdictRecord
+from vitbench.results import Header, MeasurementRecord, Memory, Outcome, Run, VerdictRecord
 from vitbench.traces.record import TraceRecord
 
 JUDGING = Cell(suite="conformance", implementation="timm")
-MEASURING = Cell(suite="throughput", implementation="timm", model="Ti/16@64", batch=8)
+MEASURING = Cell(
+    suite="throughput",
+    implementation="timm",
+    task="inference",
+    model="Ti/16@64",
+    dtype="float32",
+    mode="eager",
+    batch=8,
+)
 MEASURED = record(
     MEASURING,
     Outcome.MEASURED,
@@ -79,11 +87,36 @@ def test_a_wide_console_gets_tables_in_the_order_of_the_plan() -> None:
         "mine: no build",
         "",
         "Measurements",
+        "inference, float32, eager",
         "Model     Batch  Implementation  images/s  Latency (95 % interval)   Note",
         "Ti/16@64      8  timm                 457  17.5 ms (17.3 – 17.9 ms)",
         "Ti/16@64      8  mine                   –  –                         crashed",
         "mine: killed by SIGSEGV; last: [/red] oh",
     ]
+
+
+def test_figures_of_another_task_or_arithmetic_stand_apart() -> None:
+    training = replace(MEASURED, task="training", throughput_images_per_s=50.0)
+    halves = replace(MEASURED, dtype="bfloat16", throughput_images_per_s=900.0)
+    lines = shown(100, run_of([], [MEASURED, training, halves, replace(MEASURED, model="B/16@224")]))
+    assert [line.split("  ")[0] for line in lines[2:]] == [
+        *["inference, float32, eager", "Model", "B/16@224", "Ti/16@64"],
+        *["training, float32, eager", "Model", "Ti/16@64"],
+        *["inference, bfloat16, eager", "Model", "Ti/16@64"],
+    ]
+
+
+@pytest.mark.parametrize("width", range(80, 121, 4))
+@pytest.mark.parametrize("name", ["timm", "vision_transformer_pytorch"])
+def test_no_table_breaks_a_word(width: int, name: str) -> None:
+    long = replace(MEASURED, implementation=name, model="Ti/16@32,depth=2", converged=False)
+    memory = Memory(**dict.fromkeys((field.name for field in fields(Memory)), 20_300_000))
+    weighed = replace(long, memory=memory, task="training")
+    one = replace(long, batch=1, samples_s=[0.0175] * 20)
+    run = replace(run_of([VERDICT], [long, one]), memory=[weighed])
+    words = set(" ".join(shown(width, run)).split())
+    assert {name, "Ti/16@32,depth=2", "training"} <= {word.strip(":,") for word in words}
+    assert max(map(len, shown(width, run))) <= width
 
 
 @pytest.mark.parametrize("width", [20, 40, 79])
@@ -105,8 +138,14 @@ def test_a_log_has_one_line_for_each_cell_that_is_finished() -> None:
         display.show(Finished(MEASURING, CRASHED, 75.0))
     assert console.file.getvalue().splitlines() == [  # type: ignore[attr-defined]
         "[1/2] conformance timm: DOES NOT CONFORM, MUST 42/48 passed, 6 failed (12.3 s)",
-        "[2/2] throughput timm Ti/16@64 batch 8: crashed: killed by SIGSEGV; last: [/red] oh (1 min 15 s)",
+        "[2/2] throughput inference timm Ti/16@64 batch 8: crashed: killed by SIGSEGV; last: [/red] oh (1 min 15 s)",
     ]
+
+
+def test_a_cell_of_another_arithmetic_or_mode_says_so_while_it_runs() -> None:
+    assert progress.title(MEASURING) == "throughput inference timm Ti/16@64 batch 8"
+    half = replace(MEASURING, dtype="bfloat16", mode="compile")
+    assert progress.title(half) == "throughput inference timm Ti/16@64 batch 8 bfloat16 compile"
 
 
 def test_a_terminal_shows_what_runs_and_keeps_what_is_finished() -> None:
@@ -141,6 +180,7 @@ def test_a_wide_console_shows_how_near_the_limit_each_figure_is() -> None:
     limits = record(Cell(suite="limits", implementation="torch"), Outcome.MEASURED, ceilings=ceilings)
     lines = shown(120, replace(run, limits=[limits]))
     assert lines[2:] == [
+        "inference, float32, eager",
         "Model     Batch  Implementation  images/s  TFLOP/s  Of ceiling           Latency (95 % interval)   Note",
         "Ti/16@64      8  timm                 457    0.114  57 % matrix product  17.5 ms (17.3 – 17.9 ms)",
         "Ti/16@64      8  mine                   –        –  –                    –                         crashed",
@@ -158,8 +198,8 @@ def test_a_figure_that_cannot_be_believed_says_so_and_why() -> None:
         readings=4,
     )
     lines = shown(100, run_of([], [replace(MEASURED, converged=False, evidence=busy)]))
-    assert lines[3].endswith("not converged, INVALID")
-    assert lines[4] == "timm: Ti/16@64 batch 8 INVALID: other processes used 25% of the cores' time"
+    assert lines[4].endswith("not converged, INVALID")
+    assert lines[5] == "timm: inference Ti/16@64 batch 8 INVALID: other processes used 25% of the cores' time"
     believed = replace(busy, verdict=Validity.VALID, reasons=[])
     assert "VALID" not in "\n".join(shown(100, run_of([], [replace(MEASURED, evidence=believed)])))
 

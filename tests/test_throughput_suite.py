@@ -1,5 +1,6 @@
 """The throughput suite: what it runs and records, on stand-ins for clock and candidate, and once for real."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -8,6 +9,7 @@ from torch import nn
 
 from vitbench.adapter import Adapter
 from vitbench.adapters.reference import ReferenceAdapter
+from vitbench.conditions.record import Validity
 from vitbench.errors import AdapterBroken, NotSupported, RequirementFailed
 from vitbench.inputs import ImagePool
 from vitbench.layout import MemoryLayout
@@ -31,7 +33,7 @@ CELL = Cell(
     mode="eager",
     timed=True,
 )
-BRIEF = Effort(relative_width=100.0, least_samples=6, least_s=0.0, most_s=60.0, most_warmup_s=0.0)
+BRIEF = Effort(relative_width=float("inf"), least_samples=6, least_s=0.0, most_s=60.0, most_warmup_s=0.0)
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -61,10 +63,10 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Watched:
     return adapter
 
 
-def measured_instead(adapter: Adapter, monkeypatch: pytest.MonkeyPatch) -> MeasurementRecord:
+def measured_instead(adapter: Adapter, monkeypatch: pytest.MonkeyPatch, cell: Cell = CELL) -> MeasurementRecord:
     monkeypatch.setattr(throughput, "resolve", lambda name: adapter)
     monkeypatch.setattr(throughput, "EFFORT", {"quick": BRIEF})
-    return throughput.measure(CELL)
+    return throughput.measure(cell)
 
 
 def test_it_runs_the_adapters_logits_in_evaluation_mode_without_gradients(watched: Watched) -> None:
@@ -75,8 +77,27 @@ def test_it_runs_the_adapters_logits_in_evaluation_mode_without_gradients(watche
 def test_it_counts_the_first_forward_the_warm_up_and_the_samples(watched: Watched) -> None:
     record = throughput.measure(CELL)
     assert record.warmup_iterations == 1
-    assert len(watched.seen) == 1 + record.warmup_iterations + 2 * len(record.samples_s)  # one unsampled before each
+    unsampled = 1 + record.warmup_iterations + len(record.samples_s) + 1  # one before each sample, and a last answer
+    assert len(watched.seen) == unsampled + len(record.samples_s)
     assert len(record.samples_s) == record.memory_layouts == 6
+
+
+def test_it_computes_with_the_threads_of_the_cell(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: set[int] = set()
+
+    class Counting(ReferenceAdapter):
+        def logits(self, model: nn.Module, images: torch.Tensor) -> torch.Tensor:
+            threads.add(torch.get_num_threads())
+            return super().logits(model, images)
+
+    assert measured_instead(Counting(), monkeypatch, replace(CELL, threads=2)).threads == 2
+    assert threads == {2}
+
+
+def test_a_cell_is_set_against_the_products_that_it_makes(watched: Watched) -> None:
+    record = throughput.measure(replace(CELL, dtype="autocast-bfloat16"))
+    assert record.roofline is not None
+    assert (record.dtype, record.roofline.arithmetic) == ("autocast-bfloat16", "bfloat16")
 
 
 def test_images_come_from_memory_that_changes(watched: Watched) -> None:
@@ -149,6 +170,56 @@ def test_logits_of_the_wrong_shape_are_not_measured(monkeypatch: pytest.MonkeyPa
         measured_instead(Flat(), monkeypatch)
 
 
+def test_logits_that_change_their_shape_while_they_are_timed_are_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Tiring(ReferenceAdapter):
+        calls = 0
+
+        def logits(self, model: nn.Module, images: torch.Tensor) -> torch.Tensor:
+            self.calls += 1
+            return super().logits(model, images) if self.calls == 1 else images[:, 0, 0, :3]
+
+    with pytest.raises(AdapterBroken, match=r"returned shape \(2, 3\), expected \(B, K\) = \(2, 7\)"):
+        measured_instead(Tiring(), monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        (lambda: torch.set_num_threads(2), "the number of threads"),
+        (lambda: torch.set_default_dtype(torch.float64), "the default dtype"),
+    ],
+)
+def test_figures_under_settings_that_the_candidate_changed_are_invalid(
+    change: Callable[[], None], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Changing(ReferenceAdapter):
+        def logits(self, model: nn.Module, images: torch.Tensor) -> torch.Tensor:
+            change()
+            return super().logits(model, images)
+
+    try:
+        evidence = measured_instead(Changing(), monkeypatch).evidence
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert evidence is not None
+    assert evidence.verdict == Validity.INVALID
+    assert f"the candidate changed {name}" in evidence.reasons
+
+
+def test_settings_that_stay_as_they_were_are_no_reason(watched: Watched) -> None:
+    evidence = throughput.measure(CELL).evidence
+    assert evidence is not None
+    assert not [reason for reason in evidence.reasons if "the candidate changed" in reason]
+
+
+def test_a_wait_for_the_device_is_no_part_of_a_cold_start(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(throughput, "age_s", lambda: 12.5)
+    monkeypatch.setattr(throughput, "waited_s", lambda: 10.0)
+    assert throughput.measure(CELL).cold_start_s == 2.5
+    monkeypatch.setattr(throughput, "age_s", lambda: None)
+    assert throughput.measure(CELL).cold_start_s is None
+
+
 def test_a_model_of_another_framework_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     taken_over: list[str] = []
 
@@ -167,7 +238,7 @@ def test_a_model_of_another_framework_is_waited_for(monkeypatch: pytest.MonkeyPa
             return Lazy()
 
     record = measured_instead(Foreign(), monkeypatch)
-    assert len(taken_over) == 1 + 1 + len(record.samples_s)
+    assert len(taken_over) == 1 + 1 + len(record.samples_s) + 1
     assert record.memory_layouts == 1  # its memory is not ours to move
     assert record.parameters is None
 

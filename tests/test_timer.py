@@ -2,13 +2,14 @@
 
 import gc
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from itertools import chain, cycle, repeat
 
 import pytest
 
 from vitbench import timer
 from vitbench.statistics import Interval
-from vitbench.timer import CpuClock, CudaClock, Effort, clock_for, sample
+from vitbench.timer import CpuClock, CudaClock, Effort, ReplayClock, clock_for, launches_of_a_round, sample
 
 UNHURRIED = Effort(relative_width=0.1, least_samples=6, least_s=0.0, most_s=1000.0, most_warmup_s=1000.0)
 WARM = (1.0,) * 10  # two windows of five that agree
@@ -26,6 +27,10 @@ class ScriptedClock:
 
     def now_s(self) -> float:
         return self._now_s
+
+    def idle(self, seconds: float) -> None:
+        """Time that passes without a launch."""
+        self._now_s += seconds
 
     def time(self, launch: Callable[[], object], count: int) -> list[float]:
         taken = []
@@ -119,6 +124,13 @@ def test_a_device_is_sampled_in_rounds_and_compared_with_the_wall_clock() -> Non
     timing = sample(nothing, ScriptedClock(repeat(0.01), round_s=0.1, wall_factor=1.5), UNHURRIED)
     assert timing.rounds == 1
     assert len(timing.samples_s) == 10
+    assert timing.wall_clock_ratio == pytest.approx(1.5)
+
+
+def test_what_comes_between_rounds_is_not_held_against_the_device() -> None:
+    clock = ScriptedClock(repeat(0.01), round_s=0.1, wall_factor=1.5)
+    timing = sample(nothing, clock, replace(UNHURRIED, least_s=3.0), look=lambda: clock.idle(1.0))
+    assert timing.rounds > 2
     assert timing.wall_clock_ratio == pytest.approx(1.5)
 
 
@@ -221,3 +233,12 @@ def test_the_cuda_clock_reads_the_wall_when_the_device_is_done() -> None:
 def test_each_device_has_its_clock() -> None:
     assert isinstance(clock_for("cpu"), CpuClock)
     assert isinstance(clock_for("cuda:1"), CudaClock)
+
+
+def test_a_replay_holds_many_launches_and_its_round_is_as_long_as_any_other() -> None:
+    clock = ReplayClock("cuda:0", launches=20, cuda=FakeCuda())
+    assert clock.time(lambda: None, 1) == pytest.approx([0.020 / 20])
+    assert not clock.own_time  # the host replays, and a sample is a mean
+    launch_s = 1e-4
+    replays = launches_of_a_round([launch_s] * 5, clock)
+    assert replays * 20 * launch_s == pytest.approx(CudaClock.round_s)

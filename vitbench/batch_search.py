@@ -33,22 +33,29 @@ class Try:
 
 Measure = Callable[[int], Try]
 Forbid = Callable[[int, Sequence[Try]], str]
-"""Why a batch must not be tried after those tries; empty where it may."""
+"""Why a batch must not be tried after those tries, as it is bound not to fit; empty where it may."""
+Late = Callable[[int], str]
+"""Why there is no time left to try a batch, which says nothing of whether it fits; empty where there is."""
 
 _FLAT = 2  # doublings in a row without a gain are no chance
 _NARROW = 16  # bisection ends at this part of the batch that fits
 _MOST = 2**16
 
 
-def search(measure: Measure, forbid: Forbid, *, until_full: bool) -> BatchSearch:
+def _in_time(_batch: int) -> str:
+    return ""
+
+
+def search(measure: Measure, forbid: Forbid, *, until_full: bool, late: Late = _in_time) -> BatchSearch:
     """Double the batch from one on; then, where memory ran out, bisect between what fitted and what did not.
 
     Args:
         until_full: go on until memory runs out, as a device lets one; else stop where throughput no longer rises.
     """
-    tries, refused, stopped = _doubled(measure, forbid, until_full=until_full)
+    tries, refused, stopped = _doubled(measure, forbid, late, until_full=until_full)
     if any(one.out_of_memory for one in tries):
-        refused = _bisected(measure, forbid, tries)
+        refused, why = _bisected(measure, forbid, late, tries)
+        stopped = f"{stopped}; {why}" if why else stopped
     measured = [one for one in tries if one.rate is not None]
     best = max(measured, key=lambda one: one.rate or 0.0, default=None)
     return BatchSearch(
@@ -60,10 +67,12 @@ def search(measure: Measure, forbid: Forbid, *, until_full: bool) -> BatchSearch
     )
 
 
-def _doubled(measure: Measure, forbid: Forbid, *, until_full: bool) -> tuple[list[Try], int | None, str]:
+def _doubled(measure: Measure, forbid: Forbid, late: Late, *, until_full: bool) -> tuple[list[Try], int | None, str]:
     tries: list[Try] = []
     flat, batch = 0, 1
     while batch <= _MOST:
+        if why := late(batch):
+            return tries, None, why
         if why := forbid(batch, tries):
             return tries, batch, why
         one = measure(batch)
@@ -87,14 +96,18 @@ def rises(one: Try, before: Sequence[Try]) -> bool:
     return (one.lowest_rate or one.rate) > reached
 
 
-def _bisected(measure: Measure, forbid: Forbid, tries: list[Try]) -> int:
-    """Try between, until little lies between; adds to the tries. -> the smallest batch that did not fit."""
+def _bisected(measure: Measure, forbid: Forbid, late: Late, tries: list[Try]) -> tuple[int, str]:
+    """Try between, until little lies between; adds to the tries.
+
+    Returns:
+        The smallest batch that did not fit; and why more lies between than should, empty where it does not.
+    """
     refused = min(one.batch for one in tries if one.out_of_memory)
     fits = max((one.batch for one in tries if one.rate is not None), default=0)
     while refused - fits > max(1, fits // _NARROW):
         middle = (fits + refused) // 2
-        if forbid(middle, tries):
-            break
+        if why := late(middle) or forbid(middle, tries):
+            return refused, why
         one = measure(middle)
         tries.append(one)
         if one.out_of_memory:
@@ -102,8 +115,8 @@ def _bisected(measure: Measure, forbid: Forbid, tries: list[Try]) -> int:
         elif one.rate is not None:
             fits = middle
         else:  # neither: an error that a larger batch did not have
-            break
-    return refused
+            return refused, f"batch {middle} was not measured: {one.reason}"
+    return refused, ""
 
 
 SHARE = 0.8

@@ -22,6 +22,7 @@ from vitbench.results import Outcome, append
 from vitbench.suite import Ending, load
 
 _GRACE_S = 30  # after its time limit, for a cell that outlived its executor, where the kernel does not end it
+_LONGEST_ALARM_S = 2**31 - 1  # what the system takes
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -31,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     faulthandler.enable()
     die_with_parent()
     if hasattr(signal, "alarm"):
-        signal.alarm(int(cell.time_limit_s) * (2 if cell.trace else 1) + _GRACE_S)
+        signal.alarm(min(int(cell.time_limit_s) * (2 if cell.trace else 1) + _GRACE_S, _LONGEST_ALARM_S))
     return run(cell, Path(file))
 
 

@@ -2,11 +2,17 @@
 
 import os
 import sys
+from collections.abc import Callable
 from io import TextIOWrapper
 
+from rich.cells import cell_len
 from rich.console import Console
+from rich.table import Column, Table
 
 WIDTH_OF_LOGS = 120  # characters
+WIDTH_OF_TABLES = 80  # below this, lines
+_BROKEN = ("Latency (95 % interval)", "MUST", "SHOULD", "Error / bound", "Load or command", "Note")  # at blanks alone
+_GAP = 2  # blanks between columns
 
 
 def speak_any_language() -> None:
@@ -22,3 +28,31 @@ def suitable_console(*, stderr: bool = False) -> Console:
     if found.is_terminal or "COLUMNS" in os.environ:
         return found
     return Console(stderr=stderr, highlight=False, width=WIDTH_OF_LOGS)
+
+
+def fitting_table(*headers: str) -> Table:
+    """A table without lines, of which only what reads well on two lines is broken."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for header in headers:
+        table.add_column(header, overflow="fold", no_wrap=header not in _BROKEN)
+    return table
+
+
+def table_or_lines(table: Table, lines: Callable[[Console], None], console: Console) -> None:
+    """The table where no word of it has to be broken, else the lines."""
+    if console.width < max(WIDTH_OF_TABLES, _least_width(table)):
+        lines(console)
+    else:
+        console.print(table)
+
+
+def _least_width(table: Table) -> int:
+    """Characters that it takes with columns that may be broken at their blanks, all of them as wide as the widest."""
+
+    def widest(column: Column) -> int:
+        texts = [str(cell) for cell in (column.header, *column.cells)]
+        return max(cell_len(part) for text in texts for part in ([text] if column.no_wrap else text.split() or [""]))
+
+    whole = [widest(column) for column in table.columns if column.no_wrap]
+    broken = [widest(column) for column in table.columns if not column.no_wrap]
+    return sum(whole) + len(broken) * max(broken, default=0) + _GAP * (len(table.columns) - 1)

@@ -15,6 +15,7 @@ from vitbench.conditions.nvml import uuid_of
 from vitbench.lock_file import LockFile
 
 _POLL_S = 0.2
+_waits_s = list[float]()  # of this process, for devices that others held
 
 
 @contextlib.contextmanager
@@ -44,8 +45,15 @@ def _wait_for(lock: LockFile, device: str, tell: Callable[[str], None]) -> None:
     if lock.acquire():
         return
     tell(f"waiting for {device}, on which another cell is being timed: {lock.holder()}")
+    started = time.monotonic()
     while not lock.acquire():
         time.sleep(_POLL_S)
+    _waits_s.append(time.monotonic() - started)
+
+
+def waited_s() -> float:
+    """How long this process has waited for devices so far: time that is not its candidate's."""
+    return sum(_waits_s)
 
 
 def _print(text: str) -> None:

@@ -2,7 +2,7 @@
 
 import random
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from types import TracebackType
@@ -75,6 +75,17 @@ _SETTINGS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
 }
 
 
+def settings() -> dict[str, Any]:
+    """torch's global settings as they are now, by name."""
+    return {name: read() for name, (read, _) in _SETTINGS.items()}
+
+
+def differing(before: Mapping[str, Any]) -> list[str]:
+    """The names of settings that are no longer as they were."""
+    now = settings()
+    return [name for name, value in before.items() if now[name] != value]
+
+
 class Isolation:
     """A context in which torch's settings may be changed; afterwards they are as before, and ``changes`` tells.
 
@@ -88,7 +99,7 @@ class Isolation:
     def __enter__(self) -> Self:
         self._outer_grad = torch.is_grad_enabled()
         torch.set_grad_enabled(self._grad)
-        self._before = {name: read() for name, (read, _) in _SETTINGS.items()}
+        self._before = settings()
         self._random_state = torch.get_rng_state()
         return self
 

@@ -2,6 +2,7 @@
 
 import argparse
 import importlib.util
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,14 @@ MODES = ("eager", CHANNELS_LAST, *COMPILED)
 DEFAULT_SUITES = ("conformance", "limits", "throughput")
 _OF_KERNELS = "attention"  # the suite that takes --kernel
 _SEARCHED = "throughput"  # the suite that takes --find-batch
+_TAKERS = {
+    "model": ("throughput", "memory", _OF_KERNELS),
+    "batch": ("throughput", "memory", _OF_KERNELS),
+    "task": ("throughput", "memory"),
+    "dtype": ("throughput", "memory", _OF_KERNELS),
+    "mode": ("throughput",),
+}
+"""The suites that each option is for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +84,7 @@ def parse(argv: Sequence[str] | None) -> Options:
     if given.profile and not any(suite.load(name).traces for name in suites):
         profiled = " and ".join(name for name in suite.names() if suite.load(name).traces)
         raise UsageError(f"--profile is for the suite {profiled}; add --suite {profiled}")
+    _require_taken(given, suites)
     return Options(
         implementations=tuple(dict.fromkeys(given.impl or registry.installed())),
         named=bool(given.impl),
@@ -99,6 +109,16 @@ def axes_of(given: argparse.Namespace) -> dict[str, Any]:
     """What ``add_axes`` was given, each value once, as fields of the options."""
     fields = {"models": "model", "batches": "batch", "tasks": "task", "dtypes": "dtype", "modes": "mode"}
     return {field: tuple(dict.fromkeys(getattr(given, option))) for field, option in fields.items()}
+
+
+def _require_taken(given: argparse.Namespace, suites: Sequence[str]) -> None:
+    """An option that none of the suites looks at would be obeyed by nothing, without a word."""
+    for option, takers in _TAKERS.items():
+        if getattr(given, option) and not set(takers) & set(suites):
+            raise UsageError(
+                f"--{option} is for {' and '.join(takers)}, and this run has {' and '.join(suites)} alone; "
+                f"add --suite {takers[0]}, or leave --{option} out"
+            )
 
 
 def _require_nothing_beside_a_search(given: argparse.Namespace) -> None:
@@ -142,9 +162,9 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> _Parser:
     parser = _Parser(
         prog="vitbench run",
-        description="Judge and measure Vision Transformers: every suite on every implementation, each cell in a "
-        "process of its own. Writes results.jsonl and report.html, and prints a summary.",
-        epilog=_EPILOG.format(suites="\n".join(f"  {name:<12} {suite.load(name).summary}" for name in suite.names())),
+        description="Judge and measure Vision Transformers: every suite on every implementation,\neach cell in a "
+        "process of its own. Writes results.jsonl and report.html, and\nprints a summary. The same as python -m vitbench.run.",
+        epilog=_EPILOG.format(suites="\n".join(map(_suite_lines, suite.names()))),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -153,28 +173,45 @@ def _parser() -> _Parser:
     return parser
 
 
+def _suite_lines(name: str) -> str:
+    return textwrap.fill(f"{name:<12} {suite.load(name).summary}", 79, initial_indent="  ", subsequent_indent=" " * 15)
+
+
 _EPILOG = """suites:
 {suites}
 
 examples:
-  vitbench run                                   everything installed, on the CPU, in about two minutes
-  vitbench run --impl timm --impl torchvision    two implementations
-  vitbench run --impl my/adapter.py              your own model behind an adapter (docs/adapters.md)
-  vitbench run --gpu 0 --preset standard         on the first CUDA device
-  vitbench run --suite throughput --model S/16@224,num_heads=4 --batch 1 --batch 8
-  vitbench run --find-batch --impl timm          the batch of the highest throughput
-  vitbench run --kernel flash --kernel naive     attention kernels on a ViT's shapes; your own is package.module:function
-  vitbench run --output mine                     begins a run there; after it was stopped, goes on with it
-  vitbench run --suite throughput --profile      where the time goes: traces for TensorBoard, tables in the report
-  vitbench run --dry-run                         what would run
+  vitbench run
+      everything installed, on the CPU, in about three minutes
+  vitbench run --impl timm --impl torchvision
+      two implementations
+  vitbench run --impl my/adapter.py
+      your own model behind an adapter (docs/adapters.md)
+  vitbench run --gpu 0 --preset standard
+      on the first CUDA device
+  vitbench run --suite throughput --model S/16@224,num_heads=4 --batch 1
+      one model, one of its choices changed, one batch
+  vitbench run --find-batch --impl timm
+      the batch of the highest throughput
+  vitbench run --kernel flash --kernel naive
+      attention kernels on a ViT's shapes; your own is kernel.py:function
+  vitbench run --output mine
+      begins a run there; after it was stopped, goes on with it
+  vitbench run --suite throughput --profile
+      where the time goes: traces for TensorBoard, tables in the report
+  vitbench run --dry-run
+      what would run
 
 exit codes:
-  0  every cell ran to a verdict, a figure or a recorded reason, whatever these say: this command reports, pytest judges
-  2  an option cannot be used; nothing ran
-  3  vitbench itself is at fault
-  4  an adapter named by --impl is missing or broken, and nothing ran; or every adapter turned out broken
+  0    every cell ran to a verdict, a figure or a recorded reason, whatever
+       these say: this command reports, pytest judges
+  2    an option cannot be used; nothing ran
+  3    vitbench itself is at fault
+  4    what --impl or --kernel names is missing or broken, and nothing ran; or
+       every adapter turned out broken
   74   the disk is full or gone; what there was is kept
-  130  interrupted; what there was is kept, and the same command with its --output goes on
+  130  interrupted; what there was is kept, and the same command with its
+       --output goes on
 """
 
 
@@ -193,7 +230,8 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         choices=suite.names(),
-        help=f"suite, repeatable (default: {', '.join(DEFAULT_SUITES)})",
+        metavar="SUITE",
+        help=f"suite, as below, repeatable (default: {', '.join(DEFAULT_SUITES)})",
     )
     what.add_argument(
         "--kernel",
@@ -256,6 +294,7 @@ def add_axes(add: Callable[..., Any]) -> None:
             action="append",
             default=[],
             choices=choices,
+            metavar=option.strip("-").upper(),
             help=f"{meaning}, repeatable: {', '.join(choices)} (for the {suites}; default: those of the preset)",
         )
 
@@ -264,7 +303,7 @@ def add_threads(add: Callable[..., Any]) -> None:
     """How many threads of the processor a cell may use."""
     add(
         "--threads",
-        type=_named("threads", _at_least(1)),
+        type=_named("threads", _threads),
         default=1,
         metavar="N",
         help="CPU threads of a cell (default: 1: on cores that others use too, one thread is the fastest and the "
@@ -344,6 +383,16 @@ def _seed(text: str) -> int:
 
 
 _LARGEST_SEED = 2**32 - 1
+
+
+def _threads(text: str) -> int:
+    threads = _at_least(1)(text)
+    if threads > _MOST_THREADS:
+        raise ValueError(f"{text!r} is larger than {_MOST_THREADS}, more threads than processors have cores")
+    return threads
+
+
+_MOST_THREADS = 1024  # many more take the system's last process, and the crash would be the candidate's
 
 
 def _positive_seconds(text: str) -> float:

@@ -11,10 +11,12 @@ from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElaps
 from vitbench import units
 from vitbench.batch_search import BatchSearch
 from vitbench.executor import Event, Finished, Recorded, Started
-from vitbench.limits.roofline import Ceilings
+from vitbench.limits.roofline import ceilings_text
 from vitbench.plan import Cell
 from vitbench.requirement import Verdict
 from vitbench.results import SELF, MeasurementRecord, Outcome, RequirementRecord, Result, VerdictRecord
+
+_PLAIN = ("", "float32", "eager")  # goes without saying
 
 
 class Display(Protocol):
@@ -107,7 +109,8 @@ def title(cell: Cell) -> str:
     if cell.suite == SELF:
         return f"{cell.suite} {cell.mode} by {cell.implementation}"
     task = f" {cell.task}" if cell.task else ""
-    return f"{cell.suite}{task} {cell.implementation}{detail}"
+    how = "".join(f" {word}" for word in (cell.dtype, cell.mode) if cell.model and word not in _PLAIN)
+    return f"{cell.suite}{task} {cell.implementation}{detail}{how}"
 
 
 def finished_line(event: Finished) -> str:
@@ -157,9 +160,3 @@ def _size(result: MeasurementRecord) -> str:
     if result.memory is not None:
         return f"{units.data_size(result.memory.allocated_bytes)} allocated"
     return "" if result.counts is None else f"{units.count(sum(result.counts.operators.values()))} operators"
-
-
-def ceilings_text(ceilings: Ceilings) -> str:
-    """What a device was measured to do, on one line: the products that it could, and the copy."""
-    products = [f"{p.arithmetic} {units.flops_per_s(p.flops_per_s)}" for p in ceilings.products if p.flops_per_s]
-    return ", ".join([*products, f"copy {units.bytes_per_s(ceilings.bytes_per_s)}"])

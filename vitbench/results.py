@@ -8,6 +8,7 @@ import contextlib
 import json
 import math
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from enum import StrEnum
@@ -351,12 +352,15 @@ def _fits(value: Any, kind: Any) -> bool:  # noqa: PLR0911  # a case each
     if origin is Sequence:
         return isinstance(value, list | tuple) and all(_fits(item, get_args(kind)[0]) for item in value)
     if kind is float:
-        return isinstance(value, float | int) and not isinstance(value, bool)
+        return isinstance(value, float) or (type(value) is int and abs(value) <= _LARGEST_FLOAT)
     if isinstance(kind, type) and issubclass(kind, str):
         return isinstance(value, str)  # a newer writer's word is kept
     if isinstance(kind, type) and is_dataclass(kind):
         return isinstance(value, kind) and all(_fits(getattr(value, f.name), f.type) for f in fields(kind))
     return not isinstance(kind, type) or isinstance(value, kind)
+
+
+_LARGEST_FLOAT = sys.float_info.max  # an integer beyond it is no quantity, and cannot be reckoned with
 
 
 def read(path: Path) -> Run:
@@ -455,6 +459,6 @@ class Follower:
         self._position += len(whole)
         records = []
         for line in whole.splitlines():
-            with contextlib.suppress(ValueError):
+            with contextlib.suppress(ValueError, RecursionError):
                 records.append(from_line(line.decode(errors="replace")))
         return records

@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Sequence
+from functools import partial
 
 from rich.console import Console
 from rich.padding import Padding
@@ -10,18 +11,18 @@ from rich.text import Text
 
 from vitbench import units
 from vitbench.conditions.record import Validity
+from vitbench.console import WIDTH_OF_TABLES, fitting_table, table_or_lines
+from vitbench.limits.roofline import ceilings_text
 from vitbench.memory_fit import growths
-from vitbench.percentiles import latencies
-from vitbench.progress import ceilings_text, result_text
+from vitbench.percentiles import Latency, latencies
+from vitbench.progress import result_text
 from vitbench.requirement import Level, Status, Verdict
 from vitbench.results import SELF, Counts, MeasurementRecord, Memory, Outcome, RequirementRecord, Run, VerdictRecord
 from vitbench.traces.folders import HOME
 from vitbench.wording import plural
 
-_WIDTH_OF_TABLES = 80  # below this, lines
 _WIDTH_OF_LIMITS = 110  # below this, no columns for them
 _NUMBERS = ("Batch", "images/s", "TFLOP/s")
-_WHOLE = ("Verdict", "Model", "images/s", "Shape", "Time", "TFLOP/s", "Of ceiling")  # columns that are never broken
 _FAILURES_SHOWN = 4
 _POINTS_OF_A_LINE = 2  # which always lie on one
 _STYLES = {Verdict.CONFORMS: "bold green", Verdict.INCOMPLETE: "bold yellow", Verdict.HARNESS_ERROR: "bold magenta"}
@@ -29,7 +30,7 @@ _STYLES = {Verdict.CONFORMS: "bold green", Verdict.INCOMPLETE: "bold yellow", Ve
 
 def show(run: Run, console: Console) -> None:
     """Print the verdicts and the figures of a run."""
-    narrow = console.width < _WIDTH_OF_TABLES
+    narrow = console.width < WIDTH_OF_TABLES
     if run.verdicts:
         place = {cell: i for i, cell in enumerate(run.header.planned)}
         verdicts = sorted(run.verdicts, key=lambda record: place.get(record.cell, len(place)))
@@ -40,11 +41,11 @@ def show(run: Run, console: Console) -> None:
     if run.measurements:
         timed = sorted(run.measurements, key=_rank)
         _heading("Measurements", console)
-        if narrow:
-            _measurement_lines(timed, console)
-        else:
-            _measurement_table(timed, run, console)
-        _percentiles(timed, console, narrow=narrow)
+        for conditions, alike in _comparable(run.measurements).items():
+            console.print(Text(conditions, style="dim"))
+            table = _measurement_table(alike, run, console)
+            table_or_lines(table, partial(_measurement_lines, alike), console)
+        _percentiles(timed, console)
         _reasons(timed, console)
     if run.searches:
         _heading("Batch search", console)
@@ -54,12 +55,12 @@ def show(run: Run, console: Console) -> None:
             console.print(Text(f"{who}: {figure}"))
     if run.attention:
         _heading("Attention", console)
-        (_attention_lines if narrow else _attention_table)(run.attention, console)
+        table_or_lines(_attention_table(run.attention), partial(_attention_lines, run.attention), console)
         _reasons(run.attention, console)
     if run.memory:
         weighed = sorted(run.memory, key=_rank)
         _heading("Memory", console)
-        (_measurement_lines if narrow else _memory_table)(weighed, console)
+        table_or_lines(_memory_table(weighed), partial(_memory_lines, weighed), console)
         _growths(weighed, console)
         _reasons(weighed, console)
     if run.counts:
@@ -69,7 +70,7 @@ def show(run: Run, console: Console) -> None:
         _reasons(counted, console)
     if run.timers:
         _heading("vitbench itself", console)
-        (_timer_lines if narrow else _timer_table)(run.timers, console)
+        table_or_lines(_timer_table(run.timers), partial(_timer_lines, run.timers), console)
         _reasons(run.timers, console)
     _limits(run, console)
     _traces(run, console)
@@ -80,8 +81,16 @@ def _heading(text: str, console: Console) -> None:
     console.print(Text(text, style="bold underline"))
 
 
+def _comparable(records: Sequence[MeasurementRecord]) -> dict[str, list[MeasurementRecord]]:
+    """Those of one task, arithmetic and mode together, in the order of the run; their figures compare."""
+    groups: dict[str, list[MeasurementRecord]] = {}
+    for record in records:
+        groups.setdefault(", ".join(filter(None, (record.task, record.dtype, record.mode))), []).append(record)
+    return {conditions: sorted(alike, key=_rank) for conditions, alike in groups.items()}
+
+
 def _verdict_table(verdicts: Sequence[VerdictRecord], console: Console) -> None:
-    table = _table("Implementation", "Verdict", "MUST", "SHOULD")
+    table = fitting_table("Implementation", "Verdict", "MUST", "SHOULD")
     for record in verdicts:
         table.add_row(Text(_who(record)), _verdict(record), *_tallies(record))
     console.print(table)
@@ -113,10 +122,10 @@ def _is_missed(record: RequirementRecord) -> bool:
     return record.level == Level.MUST and record.status in {Status.FAILED, Status.KNOWN_FAILURE}
 
 
-def _measurement_table(records: Sequence[MeasurementRecord], run: Run, console: Console) -> None:
+def _measurement_table(records: Sequence[MeasurementRecord], run: Run, console: Console) -> Table:
     limits = console.width >= _WIDTH_OF_LIMITS and any(record.roofline for record in records)
     beside = ("TFLOP/s", "Of ceiling") if limits else ()
-    table = _table("Model", "Batch", "Implementation", "images/s", *beside, "Latency (95 % interval)", "Note")
+    table = fitting_table("Model", "Batch", "Implementation", "images/s", *beside, "Latency (95 % interval)", "Note")
     for column in table.columns:
         column.justify = "right" if column.header in _NUMBERS else "left"
     for record in records:
@@ -129,16 +138,16 @@ def _measurement_table(records: Sequence[MeasurementRecord], run: Run, console: 
             _latency(record),
             Text(_note(record), style="dim"),
         )
-    console.print(table)
+    return table
 
 
-def _percentiles(records: Sequence[MeasurementRecord], console: Console, *, narrow: bool) -> None:
+def _percentiles(records: Sequence[MeasurementRecord], console: Console) -> None:
     """How long one image takes, for most calls and for nearly all; with how many samples that rests on."""
     found = latencies(records)
     if not found:
         return
     names = [percentile.name for percentile in found[0].percentiles]
-    table = _table("Latency at batch 1", "Implementation", "dtype", "Mode", *names, "Samples")
+    table = fitting_table("Latency at batch 1", "Implementation", "dtype", "Mode", *names, "Samples")
     for column in table.columns[4:]:
         column.justify = "right"
     for one in found:
@@ -146,12 +155,16 @@ def _percentiles(records: Sequence[MeasurementRecord], console: Console, *, narr
         table.add_row(
             Text(record.model), Text(record.implementation), record.dtype, record.mode, *values, str(one.samples)
         )
-        if narrow:
-            told = ", ".join(f"{name} {value}" for name, value in zip(names, values, strict=True))
-            console.print(Text(f"{record.model} batch 1 {record.implementation}: {told} of {one.samples} samples"))
-    if not narrow:
-        console.print()
-        console.print(table)
+    console.print()
+    table_or_lines(table, partial(_percentile_lines, found), console)
+
+
+def _percentile_lines(found: Sequence[Latency], console: Console) -> None:
+    for one in found:
+        told = ", ".join(f"{percentile.name} {units.seconds(percentile.latency_s)}" for percentile in one.percentiles)
+        record = one.record
+        who = f"{record.implementation} {record.model} batch 1 {record.dtype} {record.mode}"
+        console.print(Text(f"{who}: {told} of {one.samples} samples"))
 
 
 def _teraflops(record: MeasurementRecord) -> str:
@@ -186,12 +199,12 @@ def _traces(run: Run, console: Console) -> None:
 
 def _measurement_lines(records: Sequence[MeasurementRecord], console: Console) -> None:
     for record in records:
-        figure = record.outcome if record.reason else result_text(record)
-        console.print(Text(f"{record.model} batch {record.batch} {record.implementation}: {figure}"))
+        figure = record.outcome if record.reason else f"{result_text(record)}, {_latency(record)}{_invalid(record)}"
+        console.print(Text(f"{record.implementation} {record.model} batch {record.batch}: {figure}"))
 
 
-def _attention_table(records: Sequence[MeasurementRecord], console: Console) -> None:
-    table = _table("Kernel", "dtype", "Shape", "Pass", "Time", "TFLOP/s", "Error / bound", "Note")
+def _attention_table(records: Sequence[MeasurementRecord]) -> Table:
+    table = fitting_table("Kernel", "dtype", "Shape", "Pass", "Time", "TFLOP/s", "Error / bound", "Note")
     for right in (4, 5, 6):
         table.columns[right].justify = "right"
     for record in records:
@@ -205,12 +218,16 @@ def _attention_table(records: Sequence[MeasurementRecord], console: Console) -> 
             _error(record),
             Text(_note(record), style="dim"),
         )
-    console.print(table)
+    return table
 
 
 def _attention_lines(records: Sequence[MeasurementRecord], console: Console) -> None:
     for record in records:
-        figure = record.outcome if record.reason else f"{result_text(record)}, error / bound {_error(record)}"
+        figure = (
+            record.outcome
+            if record.reason
+            else f"{result_text(record)}, error / bound {_error(record)}{_invalid(record)}"
+        )
         console.print(Text(f"{record.kernel} {record.dtype} {record.shape} {_pass(record)}: {figure}"))
 
 
@@ -227,16 +244,31 @@ def _error(record: MeasurementRecord) -> Text:
     return Text(f"{units.number(error, 2)} / {units.number(bound, 2)}", style=style)
 
 
-def _memory_table(records: Sequence[MeasurementRecord], console: Console) -> None:
+def _memory_table(records: Sequence[MeasurementRecord]) -> Table:
     """Peaks, and what they are made of; activations beside their closed form."""
     parts = ("Allocated", "Weights", "Gradients", "Optimizer", "Activations (expected)", "Process")
-    table = _table("Model", "Task", "Batch", "Implementation", *parts)
+    table = fitting_table("Model", "Task", "Batch", "Implementation", *parts)
     for right in (2, *range(4, 4 + len(parts))):
         table.columns[right].justify = "right"
     for record in records:
         named = (Text(record.model), record.task, str(record.batch), Text(record.implementation))
         table.add_row(*named, *(_memory_cells(record.memory) if record.memory else [Text(_note(record), style="dim")]))
-    console.print(table)
+    return table
+
+
+def _memory_lines(records: Sequence[MeasurementRecord], console: Console) -> None:
+    for record in records:
+        figure = str(record.outcome) if record.memory is None else f"{result_text(record)} ({_parts(record.memory)})"
+        who = f"{record.implementation} {record.model} {record.task} batch {record.batch}"
+        console.print(Text(f"{who}: {figure}{_invalid(record)}"))
+
+
+def _parts(memory: Memory) -> str:
+    """What the peak is made of, without what there is none of, and the process around it."""
+    names = ("weights", "gradients", "optimizer", "activations")
+    sizes = (memory.parameters_bytes, memory.gradients_bytes, memory.optimizer_bytes, memory.activations_bytes)
+    held = [f"{name} {units.data_size(size)}" for name, size in zip(names, sizes, strict=True) if size]
+    return ", ".join([*held, f"process {units.data_size(memory.process_bytes)}"])
 
 
 def _memory_cells(memory: Memory) -> list[str]:
@@ -280,9 +312,9 @@ def _growths(records: Sequence[MeasurementRecord], console: Console) -> None:
         console.print(Text(f"{first.implementation} {first.model} {first.task}: {line}{off}", style="dim"))
 
 
-def _timer_table(records: Sequence[MeasurementRecord], console: Console) -> None:
+def _timer_table(records: Sequence[MeasurementRecord]) -> Table:
     """What each timer read of a load, how far that is from the truth, and what it cost."""
-    table = _table("Load or command", "Timer", "Median", "Off by", "Beside each", "Samples", "Note")
+    table = fitting_table("Load or command", "Timer", "Median", "Off by", "Beside each", "Samples", "Note")
     for right in range(2, 6):
         table.columns[right].justify = "right"
     for record in records:
@@ -296,7 +328,7 @@ def _timer_table(records: Sequence[MeasurementRecord], console: Console) -> None
             units.count(len(record.samples_s)),
             Text(_note(record), style="dim"),
         )
-    console.print(table)
+    return table
 
 
 def _timer_lines(records: Sequence[MeasurementRecord], console: Console) -> None:
@@ -314,24 +346,26 @@ def _latency(record: MeasurementRecord) -> str:
 
 def _reasons(records: Sequence[VerdictRecord] | Sequence[MeasurementRecord], console: Console) -> None:
     """Why there is no better result; below the tables, since such texts are long."""
-    reasons = [f"{record.implementation}: {reason}" for record in records for reason in _told(record)]
+    reasons = [f"{_whose(record)}: {reason}" for record in records for reason in _told(record)]
     for line in dict.fromkeys(reasons):
         console.print(Text(line, style="dim"))
+
+
+def _whose(record: VerdictRecord | MeasurementRecord) -> str:
+    """Of several kernels in one file, which."""
+    return record.implementation if isinstance(record, VerdictRecord) else record.kernel or record.implementation
 
 
 def _told(record: VerdictRecord | MeasurementRecord) -> list[str]:
     """The reason for no result, or those for not believing it."""
     if isinstance(record, VerdictRecord) or record.evidence is None or record.evidence.verdict != Validity.INVALID:
         return [record.reason] if record.reason else []
-    what = record.mode if record.suite == SELF else f"{record.model} batch {record.batch}"
+    what = record.mode if record.suite == SELF else f"{_task(record)} {record.model} batch {record.batch}"
     return [f"{what} INVALID: {'; '.join(record.evidence.reasons)}"]
 
 
-def _table(*headers: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for header in headers:
-        table.add_column(header, overflow="fold", no_wrap=header in _WHOLE)
-    return table
+def _task(record: MeasurementRecord) -> str:
+    return _pass(record) if record.kernel else record.task
 
 
 def _who(record: VerdictRecord) -> str:
@@ -347,16 +381,19 @@ def _rank(record: MeasurementRecord) -> tuple[str, str, int, float]:
     return record.model, record.task, record.batch, -(record.throughput_images_per_s or 0.0)
 
 
+def _invalid(record: MeasurementRecord) -> str:
+    return ", INVALID" if record.evidence is not None and record.evidence.verdict == Validity.INVALID else ""
+
+
 def _note(record: MeasurementRecord) -> str:
     if record.outcome != Outcome.MEASURED:
         return str(record.outcome)
     wrong = record.precision is not None and not record.precision.within
-    invalid = record.evidence is not None and record.evidence.verdict == Validity.INVALID
     grows = bool(record.evidence is not None and record.evidence.grown_bytes)
     doubts = [
         *["not attention"] * wrong,
         *["not converged"] * (record.converged is False),
-        *["INVALID"] * invalid,
+        *["INVALID"] * bool(_invalid(record)),
         *["may leak"] * grows,
     ]
     return ", ".join(doubts)

@@ -37,7 +37,7 @@ def find_batch(cell: Cell, results: Path) -> None:
         NotSupported: nothing tells how much memory there is, so that no batch is safe.
     """
     trying = _Trying(cell, results)
-    found = search(trying.measure, trying.forbid, until_full=cell.device != "cpu")
+    found = search(trying.measure, trying.forbid, until_full=cell.device != "cpu", late=trying.late)
     append(results, result(cell, found, trying.records, time.monotonic() - trying.started))
 
 
@@ -75,9 +75,7 @@ class _Trying:
         return as_try(found, _peak_bytes() if cell.device == "cpu" else None)
 
     def forbid(self, batch: int, tries: Sequence[Try]) -> str:
-        """Why a batch must not be tried: the host's memory, or the time."""
-        if self._left_s() < _TIMES_LONGER * self._longest_s:
-            return f"batch {batch} was not tried: the search's time limit of {self._cell.time_limit_s:g} s is near"
+        """Why a batch must not be tried: the host's memory."""
         if self._cell.device != "cpu":
             return ""
         available = available_bytes()
@@ -87,6 +85,12 @@ class _Trying:
             )
         fixed, per_image = expected_bytes(self._cell)
         return memory_forbids(batch, tries, fixed_bytes=fixed, per_image_bytes=per_image, available_bytes=available)
+
+    def late(self, batch: int) -> str:
+        """Why there is no time left to try a batch."""
+        if self._left_s() >= _TIMES_LONGER * self._longest_s:
+            return ""
+        return f"batch {batch} was not tried: the search's time limit of {self._cell.time_limit_s:g} s is near"
 
     def _left_s(self) -> float:
         return self._cell.time_limit_s - (time.monotonic() - self.started)

@@ -1,7 +1,7 @@
 """One cell of throughput: axes, setup, timed callable."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -13,10 +13,12 @@ from vitbench import workload
 from vitbench.arithmetic import arithmetic, computing
 from vitbench.candidate import Candidate
 from vitbench.conditions.growth import Growth
-from vitbench.conditions.record import Evidence
+from vitbench.conditions.record import Evidence, spoiled
 from vitbench.conditions.watch import watching
 from vitbench.environment import device_name
 from vitbench.errors import AdapterBroken
+from vitbench.exclusive import waited_s
+from vitbench.isolation import differing, settings
 from vitbench.layout import MemoryLayout
 from vitbench.limits.peaks import peak_of
 from vitbench.limits.roofline import roofline
@@ -51,6 +53,7 @@ class Prepared:
     first_forward_s: float
     cold_start_s: float | None
     compile_s: float | None
+    settings: Mapping[str, Any]  # torch's, before the candidate's first forward pass
 
     def record(self, timing: Timing, evidence: Evidence, **more: Any) -> MeasurementRecord:
         """What a timing of the launch comes to."""
@@ -68,7 +71,7 @@ class Prepared:
             roofline=roofline(arithmetic=how.products, work=done, seconds=timing.median_s, peak=peak_of(name)),
             parameters=None if parameters is None else sum(parameter.numel() for parameter in parameters),
             multiply_accumulates=multiply_accumulates(config),
-            evidence=evidence,
+            evidence=spoiled(evidence, [f"the candidate changed {name}" for name in differing(self.settings)]),
             build_s=self.build_s,
             first_forward_s=self.first_forward_s,
             cold_start_s=self.cold_start_s,
@@ -87,12 +90,14 @@ def measure(cell: Cell, then: Callable[[MeasurementRecord, Prepared], None] | No
     Raises:
         NotSupported: the implementation has no such model, cannot be trained or compiled, or the device lacks the
             arithmetic.
-        AdapterBroken: its logits have the wrong shape.
+        AdapterBroken: its logits have the wrong shape, at first or after the samples.
     """
     started, growth = time.monotonic(), Growth(cell.device)
     with prepared(cell) as ready:
         with watching(cell.device) as watch:
             timing = sample(ready.launch, ready.clock, EFFORT[cell.preset], ready.renew, growth.look)
+        if cell.task == "inference":  # what was timed to the end has to be what was asked for
+            _require_logits(ready.launch(), cell, ready.candidate)
         evidence = growth.told(watch.evidence(timing, cell.batch), len(timing.samples_s))
         found = ready.record(timing, evidence, duration_s=time.monotonic() - started)
         if then is not None:
@@ -120,10 +125,11 @@ def prepared(cell: Cell) -> Iterator[Prepared]:
 
     # timed callable
     with computing(how, cell.device), nullcontext() if training else torch.inference_mode():
+        before = settings()
         with torch.inference_mode():
             answer, first_forward_s = _timed(work.forward, clock)
-        cold_start_s = age_s()
-        _require_shape(answer, (cell.batch, config.num_classes), candidate.name)
+        cold_start_s = _cold_start_s()
+        _require_logits(answer, cell, candidate)
         compiled = cell.mode in COMPILED
         if compiled:
             work = work.compiled(COMPILED[cell.mode])
@@ -140,7 +146,14 @@ def prepared(cell: Cell) -> Iterator[Prepared]:
             first_forward_s=first_forward_s,
             cold_start_s=cold_start_s,
             compile_s=compile_s,
+            settings=before,
         )
+
+
+def _cold_start_s() -> float | None:
+    """Since this process was started, less what it waited for the device; None where the system does not tell."""
+    age = age_s()
+    return None if age is None else age - waited_s()
 
 
 def _timed(work: Callable[[], Any], clock: Clock) -> tuple[Any, float]:
@@ -149,7 +162,9 @@ def _timed(work: Callable[[], Any], clock: Clock) -> tuple[Any, float]:
     return result, clock.now_s() - start
 
 
-def _require_shape(answer: Any, expected: tuple[int, int], name: str) -> None:
-    shape = tuple(getattr(answer, "shape", ()))
+def _require_logits(answer: Any, cell: Cell, candidate: Candidate) -> None:
+    shape, expected = tuple(getattr(answer, "shape", ())), (cell.batch, model_config(cell.model).num_classes)
     if shape != expected:
-        raise AdapterBroken(f"adapter {name!r}: logits() returned shape {shape}, expected (B, K) = {expected}")
+        raise AdapterBroken(
+            f"adapter {candidate.name!r}: logits() returned shape {shape}, expected (B, K) = {expected}"
+        )

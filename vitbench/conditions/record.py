@@ -1,7 +1,7 @@
 """The evidence that a figure carries, and how readings become a verdict on it."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from statistics import median
 
@@ -45,6 +45,13 @@ class Evidence:
     quota_throttled_s: float | None = None  # time for which the control group's CPU quota held its processes up
     cpu_clock_hz: Span | None = None
     grown_bytes: int | None = None  # held more after the last launch than after the first, and growing; 0: not growing
+
+
+def spoiled(seen: Evidence, reasons: Sequence[str]) -> Evidence:
+    """The evidence with more reasons not to believe the figure; as it was where there are none."""
+    if not reasons:
+        return seen
+    return replace(seen, verdict=Validity.INVALID, reasons=[*seen.reasons, *reasons])
 
 
 def span(values: Iterable[float | None]) -> Span | None:

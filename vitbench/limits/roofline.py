@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from vitbench import units
 from vitbench.limits.peaks import Peak
 
 Roof = Literal["compute", "memory"]
@@ -140,3 +141,9 @@ def _lower_roof(intensity: float, flops_per_s: float, bytes_per_s: float) -> tup
     """Which roof bounds work of this intensity, and the FLOP/s that it allows."""
     by_memory = intensity * bytes_per_s
     return ("memory", by_memory) if by_memory < flops_per_s else ("compute", flops_per_s)
+
+
+def ceilings_text(ceilings: Ceilings) -> str:
+    """What a device was measured to do, on one line: the products that it could, and the copy."""
+    products = [f"{p.arithmetic} {units.flops_per_s(p.flops_per_s)}" for p in ceilings.products if p.flops_per_s]
+    return ", ".join([*products, f"copy {units.bytes_per_s(ceilings.bytes_per_s)}"])
