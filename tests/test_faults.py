@@ -229,6 +229,16 @@ def test_growth_below_an_allocators_rounding_is_no_leak() -> None:
     assert steady_growth([n * LEAST_BYTES // 100 for n in range(40)]) == 0
 
 
+def test_growth_that_copies_kept_by_the_measurement_explain_is_no_leak() -> None:
+    looks = [n * 8 * MIB for n in range(20)]
+    for beside, leaks in ((0, True), (100 * MIB, False)):
+        growth = Growth("cpu", {"its process's memory": iter(looks).__next__}, beside_bytes=beside)
+        for _ in looks:
+            growth.look()
+        before = Evidence(verdict=Validity.VALID, reasons=[], notes=[], window_s=1.0, readings=3)
+        assert bool(growth.told(before, launches=20).grown_bytes) == leaks
+
+
 def test_memory_of_the_device_is_looked_at_beside_that_of_the_process() -> None:
     held = iter(range(0, 900, 100))
     growth = Growth(

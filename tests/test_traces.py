@@ -238,7 +238,7 @@ def test_a_run_says_at_its_start_what_tables_need(
 ) -> None:
     planned: list[Cell] = []
 
-    def nothing(cells: list[Cell], beside: int, until_s: float | None) -> Iterator[object]:
+    def nothing(cells: list[Cell], beside: int, until_s: float) -> Iterator[object]:
         planned.extend(cells)
         yield from ()
 

@@ -28,7 +28,9 @@ class MemoryLayout:
         self._inputs = inputs
         self._random = random.Random(seed)  # noqa: S311  # nothing secret about it
         size_bytes = sum(tensor.nbytes for tensor in [*self._tensors, *inputs])
-        self._former: deque[list[Tensor]] = deque(maxlen=_KEPT if _KEPT * size_bytes <= _MOST_KEPT_BYTES else 1)
+        kept = _KEPT if _KEPT * size_bytes <= _MOST_KEPT_BYTES else 1
+        self._former: deque[list[Tensor]] = deque(maxlen=kept)
+        self.held_bytes = (kept + 1) * size_bytes  # by all layouts together, the present one among them
 
     @property
     def movable(self) -> bool:

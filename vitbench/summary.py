@@ -66,7 +66,7 @@ def show(run: Run, console: Console) -> None:
     if run.counts:
         counted = sorted(run.counts, key=_rank)
         _heading("Counts", console)
-        (_measurement_lines if narrow else _counts_table)(counted, console)
+        table_or_lines(_counts_table(counted), partial(_memory_lines, counted), console)
         _reasons(counted, console)
     if run.timers:
         _heading("vitbench itself", console)
@@ -257,8 +257,10 @@ def _memory_table(records: Sequence[MeasurementRecord]) -> Table:
 
 
 def _memory_lines(records: Sequence[MeasurementRecord], console: Console) -> None:
+    """Of bytes, or of operators."""
     for record in records:
-        figure = str(record.outcome) if record.memory is None else f"{result_text(record)} ({_parts(record.memory)})"
+        figure = result_text(record) if record.outcome == Outcome.MEASURED else str(record.outcome)
+        figure += "" if record.memory is None else f" ({_parts(record.memory)})"
         who = f"{record.implementation} {record.model} {record.task} batch {record.batch}"
         console.print(Text(f"{who}: {figure}{_invalid(record)}"))
 
@@ -278,9 +280,9 @@ def _memory_cells(memory: Memory) -> list[str]:
     return [*map(_held, held), activations, units.data_size(memory.process_bytes)]
 
 
-def _counts_table(records: Sequence[MeasurementRecord], console: Console) -> None:
+def _counts_table(records: Sequence[MeasurementRecord]) -> Table:
     """What a pass or a step does; the same on every run."""
-    table = _table(
+    table = fitting_table(
         "Model", "Task", "Batch", "Implementation", "Operators", "FLOPs counted", "Graph breaks", "Attention by"
     )
     for right in (2, 4, 5, 6):
@@ -288,7 +290,7 @@ def _counts_table(records: Sequence[MeasurementRecord], console: Console) -> Non
     for record in records:
         named = (Text(record.model), record.task, str(record.batch), Text(record.implementation))
         table.add_row(*named, *(_counted(record.counts) if record.counts else [Text(_note(record), style="dim")]))
-    console.print(table)
+    return table
 
 
 def _counted(counts: Counts) -> list[str]:

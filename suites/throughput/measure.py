@@ -47,6 +47,7 @@ class Prepared:
     launch: Launch
     clock: Clock
     renew: Callable[[], None] | None  # draws another memory layout
+    layouts_bytes: int  # held by the layouts that were drawn
     candidate: Candidate
     model: Any
     build_s: float
@@ -92,8 +93,9 @@ def measure(cell: Cell, then: Callable[[MeasurementRecord, Prepared], None] | No
             arithmetic.
         AdapterBroken: its logits have the wrong shape, at first or after the samples.
     """
-    started, growth = time.monotonic(), Growth(cell.device)
+    started = time.monotonic()
     with prepared(cell) as ready:
+        growth = Growth(cell.device, beside_bytes=ready.layouts_bytes)
         with watching(cell.device) as watch:
             timing = sample(ready.launch, ready.clock, EFFORT[cell.preset], ready.renew, growth.look)
         if cell.task == "inference":  # what was timed to the end has to be what was asked for
@@ -140,6 +142,7 @@ def prepared(cell: Cell) -> Iterator[Prepared]:
             launch=launch,
             clock=clock,
             renew=layout.draw if cell.device == "cpu" and layout.movable else None,
+            layouts_bytes=layout.held_bytes if cell.device == "cpu" and layout.movable else 0,
             candidate=candidate,
             model=model,
             build_s=build_s,

@@ -22,7 +22,9 @@ Read = Callable[[], int | None]
 class Growth:
     """Counts the bytes held, in the process and on the device, whenever it is told to look."""
 
-    def __init__(self, device: str, reads: dict[str, Read] | None = None) -> None:
+    def __init__(self, device: str, reads: dict[str, Read] | None = None, *, beside_bytes: int = 0) -> None:
+        """``beside_bytes``: what is held by whoever measures, as copies that it keeps; growth below it is no candidate's."""
+        self._least_bytes = max(LEAST_BYTES, beside_bytes)
         self._reads = _reads_of(device) if reads is None else reads
         self._seen: dict[str, list[int]] = {name: [] for name in self._reads}
 
@@ -35,7 +37,9 @@ class Growth:
 
     def told(self, evidence: Evidence, launches: int) -> Evidence:
         """The evidence of so many launches, with a note of what grew while they went on."""
-        grown = {name: bytes_ for name, seen in self._seen.items() if (bytes_ := steady_growth(seen))}
+        grown = {
+            name: bytes_ for name, seen in self._seen.items() if (bytes_ := steady_growth(seen, self._least_bytes))
+        }
         notes = [
             f"{name} grew by {units.data_size(bytes_)} in {launches} launches, {units.data_size(bytes_ // launches)} each: "
             "it may leak"
@@ -46,14 +50,14 @@ class Growth:
         return replace(evidence, notes=[*evidence.notes, *notes], grown_bytes=most)
 
 
-def steady_growth(held: Sequence[int]) -> int:
-    """Bytes from the first look to the last, where they grew to the end; else 0."""
+def steady_growth(held: Sequence[int], least_bytes: int = LEAST_BYTES) -> int:
+    """Bytes from the first look to the last, where they grew to the end, by so many from third to third; else 0."""
     third = len(held) // 3
     if len(held) < _LEAST_LOOKS:
         return 0
     first, middle, last = median(held[:third]), median(held[third:-third]), median(held[-third:])
     before, after = middle - first, last - middle
-    steady = min(before, after) >= LEAST_BYTES and after >= _STEADY * before
+    steady = min(before, after) >= least_bytes and after >= _STEADY * before
     return held[-1] - held[0] if steady else 0
 
 
