@@ -3,6 +3,7 @@
 import json
 import sys
 import tempfile
+import time
 from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
@@ -282,7 +283,9 @@ def test_who_holds_the_device_is_told_while_it_is_waited_for(
 ) -> None:
     with ExitStack() as held:
         held.enter_context(exclusively("cpu", "cell of another run"))
-        monkeypatch.setattr("vitbench.exclusive.time", SimpleNamespace(sleep=lambda _: held.close()))
+        monkeypatch.setattr(
+            "vitbench.exclusive.time", SimpleNamespace(sleep=lambda _: held.close(), monotonic=time.monotonic)
+        )
         result = run(pytester)
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(["*waiting for cpu, on which another cell is being timed: *cell of another run"])
