@@ -53,6 +53,13 @@ class Counted(ReferenceAdapter):
         return next(model.parameters()).data_ptr()
 
 
+class Losing(ReferenceAdapter):
+    name = "losing"
+
+    def logits(self, model, images):
+        return super().logits(model, images) * float("nan")
+
+
 class Declining(ReferenceAdapter):
     name = "declining"
 
@@ -190,6 +197,14 @@ def test_what_a_package_does_not_have_is_skipped_with_its_reason(pytester: pytes
     result = run(pytester, "-rs", impl="fakes:Declining")
     result.assert_outcomes(skipped=1)
     result.stdout.fnmatch_lines(["SKIPPED*not supported: squares only"])
+
+
+def test_logits_that_are_not_finite_are_told_beside_the_figure(pytester: pytest.Pytester, fakes: Any) -> None:
+    run(pytester, "--benchmark-json=out.json", impl="fakes:Losing").assert_outcomes(passed=1)
+    (benchmark,) = written(pytester.path / "out.json")
+    evidence = benchmark["extra_info"]["evidence"]
+    assert evidence["verdict"] == "INVALID"
+    assert "14 of 14 logits are NaN or infinite after the last sample" in evidence["reasons"]
 
 
 def test_what_is_broken_fails_with_its_reason_and_no_traceback(pytester: pytest.Pytester, fakes: Any) -> None:

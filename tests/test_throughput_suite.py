@@ -212,6 +212,36 @@ def test_settings_that_stay_as_they_were_are_no_reason(watched: Watched) -> None
     assert not [reason for reason in evidence.reasons if "the candidate changed" in reason]
 
 
+@pytest.mark.parametrize(
+    ("task", "lost", "reason"),
+    [
+        ("inference", float("nan"), "2 of 14 logits are NaN or infinite after the last sample"),
+        ("inference", float("inf"), "2 of 14 logits are NaN or infinite after the last sample"),
+        ("training", float("nan"), "14 of 14 logits are NaN or infinite after the last training step"),
+    ],
+)
+def test_figures_of_logits_that_are_not_finite_stand_and_are_invalid(
+    task: str, lost: float, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Losing(ReferenceAdapter):
+        def logits(self, model: nn.Module, images: torch.Tensor) -> torch.Tensor:
+            logits = super().logits(model, images)
+            return torch.cat([logits[:, :1] * lost, logits[:, 1:]], dim=1)
+
+    record = measured_instead(Losing(), monkeypatch, replace(CELL, task=task))
+    assert record.throughput_images_per_s is not None
+    assert record.evidence is not None
+    assert record.evidence.verdict == Validity.INVALID
+    assert reason in record.evidence.reasons
+
+
+@pytest.mark.parametrize("task", ["inference", "training"])
+def test_finite_logits_are_no_reason(task: str, watched: Watched) -> None:
+    evidence = throughput.measure(replace(CELL, task=task)).evidence
+    assert evidence is not None
+    assert not [reason for reason in evidence.reasons if "logits" in reason]
+
+
 def test_a_wait_for_the_device_is_no_part_of_a_cold_start(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(throughput, "age_s", lambda: 12.5)
     monkeypatch.setattr(throughput, "waited_s", lambda: 10.0)

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import nn
 
 from vitbench import workload
 from vitbench.arithmetic import arithmetic, computing
+from vitbench.arrays import as_tensor
 from vitbench.candidate import Candidate
 from vitbench.conditions.growth import Growth
 from vitbench.conditions.record import Evidence, spoiled
@@ -45,6 +47,7 @@ class Prepared:
 
     cell: Cell
     launch: Launch
+    answer: Callable[[], Any]  # logits of the next batch, in the mode of the launch
     clock: Clock
     renew: Callable[[], None] | None  # draws another memory layout
     layouts_bytes: int  # held by the layouts that were drawn
@@ -57,12 +60,17 @@ class Prepared:
     settings: Mapping[str, Any]  # torch's, before the candidate's first forward pass
 
     def record(self, timing: Timing, evidence: Evidence, **more: Any) -> MeasurementRecord:
-        """What a timing of the launch comes to."""
+        """What a timing of the launch comes to; what was timed to the end has to be what was asked for.
+
+        Raises:
+            AdapterBroken: the logits have the wrong shape by now.
+        """
         cell, config, how = self.cell, model_config(self.cell.model), arithmetic(self.cell.dtype)
         name, count = device_name(cell.device), training_step if cell.task == "training" else forward
         stored = getattr(torch, how.stored)
         done = count(config, cell.batch, stored.itemsize, conventions=self.candidate.conventions)
         parameters = self.model.parameters() if isinstance(self.model, nn.Module) else None
+        doubts = [f"the candidate changed {changed}" for changed in differing(self.settings)]
         return record(
             cell,
             Outcome.MEASURED,
@@ -72,7 +80,7 @@ class Prepared:
             roofline=roofline(arithmetic=how.products, work=done, seconds=timing.median_s, peak=peak_of(name)),
             parameters=None if parameters is None else sum(parameter.numel() for parameter in parameters),
             multiply_accumulates=multiply_accumulates(config),
-            evidence=spoiled(evidence, [f"the candidate changed {name}" for name in differing(self.settings)]),
+            evidence=spoiled(evidence, [*doubts, *self._not_finite()]),
             build_s=self.build_s,
             first_forward_s=self.first_forward_s,
             cold_start_s=self.cold_start_s,
@@ -81,6 +89,14 @@ class Prepared:
             **figures(timing, cell.batch),
             **more,
         )
+
+    def _not_finite(self) -> list[str]:
+        """A reason if the logits after the last sample hold NaN or infinity, with which nobody computes."""
+        answer = self.answer()
+        _require_logits(answer, self.cell, self.candidate)
+        lost = int((~as_tensor(answer, "logits()").isfinite()).sum())
+        after = "training step" if self.cell.task == "training" else "sample"
+        return [f"{lost} of {prod(answer.shape)} logits are NaN or infinite after the last {after}"] if lost else []
 
 
 def measure(cell: Cell, then: Callable[[MeasurementRecord, Prepared], None] | None = None) -> MeasurementRecord:
@@ -98,8 +114,6 @@ def measure(cell: Cell, then: Callable[[MeasurementRecord, Prepared], None] | No
         growth = Growth(cell.device, beside_bytes=ready.layouts_bytes)
         with watching(cell.device) as watch:
             timing = sample(ready.launch, ready.clock, EFFORT[cell.preset], ready.renew, growth.look)
-        if cell.task == "inference":  # what was timed to the end has to be what was asked for
-            _require_logits(ready.launch(), cell, ready.candidate)
         evidence = growth.told(watch.evidence(timing, cell.batch), len(timing.samples_s))
         found = ready.record(timing, evidence, duration_s=time.monotonic() - started)
         if then is not None:
@@ -140,6 +154,7 @@ def prepared(cell: Cell) -> Iterator[Prepared]:
         yield Prepared(
             cell=cell,
             launch=launch,
+            answer=work.forward,
             clock=clock,
             renew=layout.draw if cell.device == "cpu" and layout.movable else None,
             layouts_bytes=layout.held_bytes if cell.device == "cpu" and layout.movable else 0,
