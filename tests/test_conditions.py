@@ -368,23 +368,58 @@ def machine(folder: Path, busy: int = 1000, steal: int = 0, throttled_usec: int 
 def test_only_the_cores_that_this_process_may_use_are_counted(tmp_path: Path) -> None:
     reading = machine(tmp_path, busy=1000, steal=30, throttled_usec=2_000_000).read()
     assert (reading.busy_s, reading.steal_s) == (13.0, 0.3)
-    assert (reading.quota_throttled_s, reading.clock_hz) == (2.0, 2.6e9)
+    assert (reading.quota_throttled_s, reading.clock_hz) == ({"/": 2.0}, 2.6e9)
+
+
+def test_a_quota_of_any_group_that_the_process_is_in_holds_it_up(tmp_path: Path) -> None:
+    host = machine(tmp_path)
+    group = tmp_path / "sys/fs/cgroup/user.slice/mine"
+    beside = tmp_path / "sys/fs/cgroup/user.slice/other"
+    for folder in (group, beside):
+        folder.mkdir(parents=True)
+    (tmp_path / "proc/self").mkdir()
+    (tmp_path / "proc/self/cgroup").write_text("1:cpu:/elsewhere\n0::/user.slice/mine\n", encoding="ascii")
+
+    def throttled(own_usec: int, above_usec: int) -> HostReading:
+        (group / "cpu.stat").write_text(f"nr_throttled 3\nthrottled_usec {own_usec}\n", encoding="ascii")
+        (group.parent / "cpu.stat").write_text(f"throttled_usec {above_usec}\n", encoding="ascii")
+        (beside / "cpu.stat").write_text(f"throttled_usec {own_usec * 9}\n", encoding="ascii")
+        return host.read()
+
+    first = replace(throttled(1_000_000, 5_000_000), at_s=0.0)
+    of_own = replace(throttled(1_400_000, 5_000_000), at_s=2.0)
+    of_both = replace(throttled(1_400_000, 5_700_000), at_s=2.0)
+    timing = replace(TIMING, started_s=0.1, ended_s=2.0)
+    assert first.quota_throttled_s == {"/user.slice/mine": 1.0, "/user.slice": 5.0, "/": 0.0}
+    for last, held_s in ((of_own, 0.4), (of_both, 0.7)):
+        evidence = host_evidence([first, last], timing, cores=2)
+        assert evidence.quota_throttled_s == pytest.approx(held_s)
+        assert f"a CPU quota held its processes up for {held_s} s" in evidence.reasons
+
+
+def test_a_group_that_is_left_midway_says_nothing_and_the_others_do() -> None:
+    def reading(at_s: float, quotas: dict[str, float]) -> HostReading:
+        return HostReading(at_s=at_s, busy_s=9, steal_s=0, own_s=9, quota_throttled_s=quotas, clock_hz=None)
+
+    timing = replace(TIMING, started_s=0.1, ended_s=2.0)
+    moved = [reading(0, {"/a": 7.0, "/": 1.0}), reading(2, {"/b": 9.0, "/": 1.0})]
+    assert host_evidence(moved, timing, cores=2).quota_throttled_s == 0.0
 
 
 def test_a_system_without_these_files_is_not_readable(tmp_path: Path) -> None:
     reading = Host(tmp_path, cores=frozenset({0})).read()
-    assert (reading.busy_s, reading.steal_s, reading.quota_throttled_s, reading.clock_hz) == (None, None, None, None)
+    assert (reading.busy_s, reading.steal_s, reading.quota_throttled_s, reading.clock_hz) == (None, None, {}, None)
 
 
 def during(seconds: float = 2.0, busy_s: float = 2.0, own_s: float = 2.0, **more: float) -> Evidence:
     """Evidence of two readings so far apart, on two cores."""
-    first = HostReading(at_s=0, busy_s=50, steal_s=1, own_s=7, quota_throttled_s=0, clock_hz=None)
+    first = HostReading(at_s=0, busy_s=50, steal_s=1, own_s=7, quota_throttled_s={"/": 0.0}, clock_hz=None)
     last = HostReading(
         at_s=seconds,
         busy_s=50 + busy_s,
         steal_s=1 + more.get("steal_s", 0),
         own_s=7 + own_s,
-        quota_throttled_s=more.get("quota_s", 0),
+        quota_throttled_s={"/": more.get("quota_s", 0.0)},
         clock_hz=None,
     )
     return host_evidence([first, last], replace(TIMING, started_s=0.1, ended_s=seconds), cores=2)
@@ -413,6 +448,6 @@ def test_a_moment_is_too_short_to_tell() -> None:
 
 
 def test_a_host_that_cannot_be_read_is_unwatched() -> None:
-    blank = HostReading(at_s=0, busy_s=None, steal_s=None, own_s=0, quota_throttled_s=None, clock_hz=None)
+    blank = HostReading(at_s=0, busy_s=None, steal_s=None, own_s=0, quota_throttled_s={}, clock_hz=None)
     evidence = host_evidence([blank, replace(blank, at_s=3.0)], TIMING, cores=2)
     assert evidence.verdict == Validity.UNWATCHED

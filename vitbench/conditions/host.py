@@ -2,16 +2,16 @@
 
 Only the cores that this process may use are looked at, and this process with all its threads; a process that the
 candidate starts counts as another's. What shares a core's cache or memory bus from other cores does not show.
-Source: proc(5), /proc/stat; cgroup v2, cpu.stat.
+Source: proc(5), /proc/stat; cgroups(7), /proc/self/cgroup; cgroup v2, cpu.stat.
 """
 
 import os
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from vitbench.conditions.record import Evidence, span, verdict_of
 from vitbench.conditions.sampler import now_s
@@ -34,7 +34,7 @@ class HostReading:
     busy_s: float | None
     steal_s: float | None
     own_s: float  # of this process, all threads
-    quota_throttled_s: float | None
+    quota_throttled_s: Mapping[str, float]  # of this process's control group and each above it, by path
     clock_hz: float | None
 
 
@@ -56,7 +56,7 @@ class Host:
             busy_s=busy_s,
             steal_s=steal_s,
             own_s=time.process_time(),
-            quota_throttled_s=self._quota(),
+            quota_throttled_s=self._quotas(),
             clock_hz=self._clock(),
         )
 
@@ -71,9 +71,16 @@ class Host:
             steal, found = steal + ticks[_STEAL], True
         return (busy * self._tick_s, steal * self._tick_s) if found else (None, None)
 
-    def _quota(self) -> float | None:
-        match = re.search(r"^throttled_usec (\d+)$", self._text("sys/fs/cgroup/cpu.stat"), re.MULTILINE)
-        return None if match is None else int(match[1]) * 1e-6
+    def _quotas(self) -> dict[str, float]:
+        """A quota of any group from the process's own up to the root holds it up; each counts what its own one did."""
+        own = re.search(r"^0::(/.*)$", self._text("proc/self/cgroup"), re.MULTILINE)
+        group = PurePosixPath(own[1] if own else "/")
+        found = {}
+        for path in map(str, (group, *group.parents)):
+            stat = self._text(f"sys/fs/cgroup{path}/cpu.stat")
+            if match := re.search(r"^throttled_usec (\d+)$", stat, re.MULTILINE):
+                found[path] = int(match[1]) * 1e-6
+        return found
 
     def _clock(self) -> float | None:
         """Mean of the usable cores' clocks by cpufreq; virtual machines have none."""
@@ -102,7 +109,7 @@ def host_evidence(readings: Sequence[HostReading], timing: Timing, cores: int, n
         steal = _share(first.steal_s, last.steal_s, seen_s * cores)
         busy_s = _difference(first.busy_s, last.busy_s)
         others = None if busy_s is None else max(0.0, busy_s - (last.own_s - first.own_s)) / (seen_s * cores)
-        quota_s = _difference(first.quota_throttled_s, last.quota_throttled_s)
+        quota_s = _held_up_s(first.quota_throttled_s, last.quota_throttled_s)
         if others is None:
             more.append("/proc/stat cannot be read: who else used the cores is not known")
     reasons = [
@@ -125,6 +132,11 @@ def host_evidence(readings: Sequence[HostReading], timing: Timing, cores: int, n
 
 def _difference(first: float | None, last: float | None) -> float | None:
     return None if first is None or last is None else last - first
+
+
+def _held_up_s(first: Mapping[str, float], last: Mapping[str, float]) -> float | None:
+    """By the quota that held up the longest: two at once hold up no longer than the longer one."""
+    return max((last[group] - first[group] for group in first if group in last), default=None)
 
 
 def _share(first: float | None, last: float | None, whole: float) -> float | None:
