@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from vitbench import preflight, run
+from vitbench import options, preflight, run
 from vitbench.__main__ import main as vitbench_main
 from vitbench.environment import without_places
 from vitbench.errors import DeviceUnavailable, OutputCut
@@ -181,7 +181,6 @@ def test_an_unknown_verb_lists_the_known_ones(capsys: pytest.CaptureFixture[str]
         ),
         (["--model", "Ti/16,num_heads=5"], 2, "num_heads 5 does not divide width 192 (ViTConfig)"),
         (["--batch", "0"], 2, "argument --batch: '0' is no whole number from 1 up"),
-        (["--threads", "1025"], 2, "argument --threads: '1025' is larger than 1024, more threads than processors have"),
         (["--threads", "two"], 2, "argument --threads: 'two' is no whole number from 1 up"),
         (["--gpu", "-1"], 2, "argument --gpu: '-1' is no whole number from 0 up"),
         (["--gpu", "first"], 2, "argument --gpu: 'first' is no whole number from 0 up"),
@@ -208,6 +207,16 @@ def test_bad_input_gets_one_line_and_the_right_exit_code(
     got, line = complaint(capsys, *arguments)
     assert got == code
     assert said in line
+
+
+def test_more_threads_than_the_process_has_cores_are_refused(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(options, "usable_cores", lambda: 3)
+    assert options.parse(["--threads", "3"]).threads == 3
+    got, line = complaint(capsys, "--threads", "4")
+    assert got == 2
+    assert "argument --threads: '4' is more threads than the 3 cores that this process may use; use 3 at most" in line
 
 
 @pytest.mark.parametrize(

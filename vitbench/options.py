@@ -10,9 +10,11 @@ from typing import Any, NoReturn
 
 from vitbench import kernel_registry, registry, suite
 from vitbench.arithmetic import ARITHMETICS
+from vitbench.environment import usable_cores
 from vitbench.errors import UsageError
 from vitbench.models import canonical
 from vitbench.reference.config import ConfigurationError
+from vitbench.wording import plural
 
 PRESETS = ("quick", "standard", "full")
 TASKS = ("inference", "training")
@@ -306,8 +308,8 @@ def add_threads(add: Callable[..., Any]) -> None:
         type=_named("threads", _threads),
         default=1,
         metavar="N",
-        help="CPU threads of a cell (default: 1: on cores that others use too, one thread is the fastest and the "
-        "steadiest, several wait for the slowest among them)",
+        help="CPU threads of a cell, no more than it may use cores (default: 1: on cores that others use too, one "
+        "thread is the fastest and the steadiest, several wait for the slowest among them)",
     )
 
 
@@ -386,13 +388,13 @@ _LARGEST_SEED = 2**32 - 1
 
 
 def _threads(text: str) -> int:
-    threads = _at_least(1)(text)
-    if threads > _MOST_THREADS:
-        raise ValueError(f"{text!r} is larger than {_MOST_THREADS}, more threads than processors have cores")
+    """More threads than cores wait for each other; thousands take the system's last process."""
+    threads, cores = _at_least(1)(text), usable_cores()
+    if threads > cores:
+        raise ValueError(
+            f"{text!r} is more threads than the {plural(cores, 'core')} that this process may use; use {cores} at most"
+        )
     return threads
-
-
-_MOST_THREADS = 1024  # many more take the system's last process, and the crash would be the candidate's
 
 
 def _positive_seconds(text: str) -> float:
