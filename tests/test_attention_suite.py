@@ -222,6 +222,38 @@ def test_a_users_kernel_that_refuses_the_plainest_input_of_a_dtype_does_not_supp
     assert measured(halves_only, monkeypatch, replace(CELL, dtype="bfloat16")).outcome == "measured"
 
 
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        NotSupported("no kernel for it"),
+        NotImplementedError,
+        RuntimeError("\"attend_cpu\" not implemented for 'Float'"),
+        RuntimeError("FlashAttention only support fp16 and bf16 data type"),
+        RuntimeError("No available kernel. Aborting execution."),
+        RuntimeError("head_size should be no more than 32"),
+        ValueError("Pointer argument (at 0) cannot be accessed from Triton (cpu tensor?)"),
+    ],
+    ids=str,
+)
+def test_what_a_users_kernel_says_that_it_lacks_is_not_supported(
+    refusal: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refusing(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        raise refusal
+
+    with pytest.raises(NotSupported):
+        measured(refusing, monkeypatch)
+
+
+def test_a_check_without_a_word_is_a_refusal_where_another_dtype_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    def of_halves(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        assert query.dtype == torch.bfloat16
+        return naive().function(query, key, value)
+
+    with pytest.raises(NotSupported, match="raised AssertionError"):
+        measured(of_halves, monkeypatch)
+
+
 def test_a_kernel_without_gradients_does_not_support_them(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(NotSupported, match="takes no part in autograd"):
         measured(lambda q, k, v: naive().function(q, k, v).detach(), monkeypatch, replace(CELL, task=BOTH))
@@ -238,6 +270,46 @@ def test_a_backend_that_falls_back_silently_is_seen_by_what_ran(monkeypatch: pyt
 
 
 # --- what fails ---
+
+
+@pytest.mark.parametrize(
+    "bug",
+    [
+        TypeError("unsupported operand type(s) for +: 'NoneType' and 'Tensor'"),
+        TypeError("attend() got an unexpected keyword argument 'dtype'"),
+        TypeError("'Tensor' object does not support the context manager protocol"),
+        IndexError("index 64 is out of bounds for dimension 0 with size 64"),
+        ZeroDivisionError("division by zero"),
+        AssertionError("unreachable"),
+        NameError("name 'quary' is not defined"),
+        RuntimeError("mat1 and mat2 shapes cannot be multiplied (17x64 and 17x64)"),
+        RuntimeError("expected m1 and m2 to have the same dtype, but got: float != c10::Half"),
+        RuntimeError("Expected all tensors to be on the same device, but found at least two devices, cuda:0 and cpu!"),
+        RuntimeError("CUDA error: an illegal memory access was encountered"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("task", [FORWARD, BOTH])
+def test_a_kernel_with_a_bug_has_failed_and_the_reason_names_it(
+    task: str, bug: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        raise bug
+
+    with pytest.raises(RequirementFailed) as raised:
+        measured(broken, monkeypatch, replace(CELL, task=task))
+    outcome, reason = _outcome(raised.value)
+    assert outcome == Outcome.FAILED
+    assert f"raised {type(bug).__name__}: {bug}" in reason
+
+
+def test_a_bug_in_one_dtype_has_failed_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        blocks = {torch.float64: 8, torch.float32: 0}
+        return naive().function(query, key, value) * (64 % blocks[query.dtype] + 1)
+
+    with pytest.raises(RequirementFailed, match="raised ZeroDivisionError"):
+        measured(broken, monkeypatch)
 
 
 @pytest.mark.parametrize("task", [FORWARD, BOTH])

@@ -1,17 +1,15 @@
 """One cell of attention: axes, setup, judgement, timed callable, and what really ran."""
 
 import time
-import warnings
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from vitbench.arrays import as_tensor
 from vitbench.attention_kernels import AttentionKernel
-from vitbench.candidate import CandidateRaised
 from vitbench.conditions.growth import Growth
 from vitbench.conditions.watch import watching
 from vitbench.environment import device_name
@@ -29,6 +27,7 @@ from vitbench.reference.cost import Work, attention_backward, attention_forward
 from vitbench.results import MeasurementRecord, Outcome, Precision
 from vitbench.suites.attention.calls import Calls, sampled
 from vitbench.suites.attention.precision import of_answers
+from vitbench.suites.attention.refusal import asked
 from vitbench.suites.attention.suite import BOTH, shape_of
 from vitbench.timer import Effort
 
@@ -42,8 +41,6 @@ BACKWARD_FLOPS = 2.5
 backward pass, which computes the scores again, to the forward pass's two. The same figure for every kernel, so that
 TFLOP/s compare as times do."""
 _NAMES_KEPT = 5
-
-Answer = TypeVar("Answer")
 
 
 def measure(cell: Cell) -> MeasurementRecord:
@@ -69,8 +66,8 @@ def measure(cell: Cell) -> MeasurementRecord:
         first_started = time.monotonic()
         gradients = None
         if upstream is not None:
-            gradients = _asked(kernel, candidate, dtype, lambda: candidate.gradients(inputs, upstream), grad=True)
-        output = _asked(kernel, candidate, dtype, lambda: candidate.output(inputs))
+            gradients = asked(kernel, candidate, dtype, lambda: candidate.gradients(inputs, upstream), grad=True)
+        output = asked(kernel, candidate, dtype, lambda: candidate.output(inputs))
         first_s = time.monotonic() - first_started
         judged = partial(of_answers, inputs=inputs, upstream=upstream, device=cell.device)
         precision = judged(output, gradients)
@@ -155,24 +152,6 @@ def _dtype(cell: Cell) -> torch.dtype:
     if not isinstance(dtype, torch.dtype):
         raise NotSupported(f"torch {torch.__version__} has no dtype {cell.dtype}")
     return dtype
-
-
-def _asked(
-    kernel: AttentionKernel, candidate: Kernel, dtype: torch.dtype, ask: Callable[[], Answer], *, grad: bool = False
-) -> Answer:
-    """The kernel's answer; a refusal is told from a failure.
-
-    What torch and packages raise is a refusal; of a user's kernel, only what it raises on the plainest input too.
-    """
-    with warnings.catch_warnings(record=True) as said:
-        warnings.simplefilter("always")  # torch warns of each reason why a backend cannot be used
-        try:
-            return ask()
-        except CandidateRaised as error:
-            if not kernel.may_refuse and not candidate.refusal(dtype, grad=grad):
-                raise
-            reasons = dict.fromkeys(" ".join(str(warning.message).split()) for warning in said)
-            raise NotSupported("; ".join([str(error), *list(reasons)[:_NAMES_KEPT]])) from error
 
 
 def _require_own(kernel: AttentionKernel, ran: Launched) -> None:
