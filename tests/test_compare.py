@@ -253,7 +253,7 @@ def test_a_format_can_be_printed_or_forced(tmp_path: Path, capsys: pytest.Captur
     path = write(whole("timm"), tmp_path / "run.jsonl")
     assert output_of([path, "--format", "markdown"], capsys).startswith("## vitbench scorecard: timm 1.0.31: DOES NOT")
     output_of([path, "--format", "junit", "-o", tmp_path / "results"], capsys)
-    assert ET.parse(tmp_path / "results").getroot().tag == "testsuites"  # noqa: S314  # written a moment ago
+    assert ET.parse(tmp_path / "results").getroot().tag == "testsuites"  # written a moment ago
 
 
 def test_a_runs_folder_stands_for_its_results_and_names_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

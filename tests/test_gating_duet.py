@@ -113,7 +113,7 @@ def pairs_of(ratios: Sequence[float]) -> object:
     given = iter(ratios)
 
     def made_up(base: Side, head: Side, cell: Cell, protocol: Protocol, rng: random.Random) -> Pair:
-        return Pair(log_ratio=next(given), base_s=[1.0], head_s=[1.0], core=None)
+        return Pair(log_ratio=next(given), base_s=[1.0], head_s=[1.0], cores=())
 
     return made_up
 
@@ -180,7 +180,7 @@ def test_a_cell_that_fails_leaves_the_others_to_be_decided() -> None:
     def some(base: Side, head: Side, cell: Cell, protocol: Protocol, rng: random.Random) -> Pair:
         if cell.batch == 3:
             raise SideFailed({HEAD: "it broke"})
-        return Pair(log_ratio=rng.gauss(0.0, 0.001), base_s=[1.0], head_s=[1.0], core=None)
+        return Pair(log_ratio=rng.gauss(0.0, 0.001), base_s=[1.0], head_s=[1.0], cores=())
 
     decisions = {gated.cell: gated.decision for gated in gate(some, cells=(broken, CELL))}
     assert decisions == {label(broken): Decision.INCORRECT, label(CELL): Decision.PASS}

@@ -9,8 +9,10 @@ import pytest
 import sample_runs
 
 from vitbench import gate
+from vitbench.gating import exact
 from vitbench.gating.decision import Decision
-from vitbench.gating.exact import compare
+from vitbench.gating.facts import facts
+from vitbench.gating.outcome import Outcome as Gated
 from vitbench.requirement import Status
 from vitbench.results import Counts, MeasurementRecord, Outcome, Run
 
@@ -39,6 +41,10 @@ CELL = MeasurementRecord(
 def base(tmp_path_factory: pytest.TempPathFactory) -> Run:
     run = sample_runs.run_of(sample_runs.records(), tmp_path_factory.mktemp("base"))
     return replace(run, measurements=[], attention=[], memory=[], counts=[CELL])
+
+
+def compare(base: Run, head: Run) -> Gated:
+    return exact.compare(facts(base), facts(head))
 
 
 def later(base: Run, **changes: Any) -> Run:

@@ -2,6 +2,7 @@
 
 import argparse
 import importlib.util
+import re
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -63,6 +64,8 @@ class Options:
     fresh: bool = False  # begin anew in a folder that holds a run
     dry_run: bool = False
     profile: bool = False  # keep a trace of each cell that can be profiled
+    baseline: str | None = None  # a stored run, or the name of a saved baseline, to hold the run to
+    save_baseline: str | None = None  # the name to save it under
 
 
 def parse(argv: Sequence[str] | None) -> Options:
@@ -104,6 +107,8 @@ def parse(argv: Sequence[str] | None) -> Options:
         fresh=given.fresh,
         dry_run=given.dry_run,
         profile=given.profile,
+        baseline=given.baseline,
+        save_baseline=given.save_baseline,
     )
 
 
@@ -201,12 +206,16 @@ examples:
       begins a run there; after it was stopped, goes on with it
   vitbench run --suite throughput --profile
       where the time goes: traces for TensorBoard, tables in the report
+  vitbench run --impl mypkg --save-baseline main
+      and later, after a change: vitbench run --impl mypkg --baseline main
   vitbench run --dry-run
       what would run
 
 exit codes:
   0    every cell ran to a verdict, a figure or a recorded reason, whatever
-       these say: this command reports, pytest judges
+       these say: this command reports, pytest judges; with --baseline, that of
+       vitbench gate (1 regression, 3 inconclusive, 4 no baseline or another
+       machine's, 5 nothing measured, 6 correctness failed)
   2    an option cannot be used; nothing ran
   3    vitbench itself is at fault
   4    what --impl or --kernel names is missing or broken, and nothing ran; or
@@ -350,6 +359,19 @@ def _add_how(parser: argparse.ArgumentParser) -> None:
         help="run what fits into that time, the cells that show the most first, and list the rest as not run; with "
         "--output the same command goes on with them",
     )
+    how.add_argument(
+        "--baseline",
+        metavar="RUN",
+        help="hold the run to a stored one: the folder of a run, its results file, or the name of a saved baseline. "
+        "The exit code is then that of vitbench gate (docs/gating.md)",
+    )
+    how.add_argument(
+        "--save-baseline",
+        type=_named("save-baseline", _baseline_name),
+        metavar="NAME",
+        help="save what the run found in vitbench-baselines/NAME; more runs of the same code add their times, and three "
+        "tell how much runs differ here. With --baseline too, a run that is worse is not saved",
+    )
     how.add_argument("--dry-run", action="store_true", help="print the cells and stop")
 
 
@@ -366,6 +388,15 @@ def _named(option: str, convert: Callable[[str], Any]) -> Callable[[str], Any]:
 
     converted.__name__ = option
     return converted
+
+
+def _baseline_name(text: str) -> str:
+    if not _BASELINE_NAME.fullmatch(text):
+        raise ValueError(f"{text!r} cannot name a baseline; expected letters, digits, dots and dashes, such as main")
+    return text
+
+
+_BASELINE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 def _at_least(least: int) -> Callable[[str], int]:

@@ -87,6 +87,11 @@ def _run(options: Options, cells: Sequence[Cell], arguments: Sequence[str]) -> i
     console = suitable_console()
     with waiting(console, "looking at implementations and device"):
         found = preflight.check(options)
+    gated = options.baseline is not None or options.save_baseline is not None
+    if gated:
+        from vitbench.gating import held  # noqa: PLC0415  # scipy, which no other run needs
+
+        base = held.base_of(options, found.environment, console)
     cells = [replace(cell, name=found.names.get(cell.implementation, cell.name)) for cell in cells]
     if options.profile:
         cells = _traced(cells, folder, console)
@@ -105,7 +110,10 @@ def _run(options: Options, cells: Sequence[Cell], arguments: Sequence[str]) -> i
             console.print(f"to go on: {again}", markup=False, soft_wrap=True)
             told = f"{status}: {_finished(folder)} of {len(cells)} cells are finished and kept in {folder / RESULTS}"
             console.print(f"{told}; to read them: {_report_command(folder / RESULTS)}", markup=False, soft_wrap=True)
-        return INTERRUPTED if status == STOPPED else _report(folder, console)
+        if status == STOPPED:
+            return INTERRUPTED
+        run = _report(folder, console)
+        return exit_code(run) or (held.hold(base, run, options, console) if gated else 0)
 
 
 def _finished(folder: Path) -> int:
@@ -114,7 +122,7 @@ def _finished(folder: Path) -> int:
     return 0 if saved is None else len(saved.finished & frozenset(saved.header.planned))
 
 
-def _report(folder: Path, console: Console) -> int:
+def _report(folder: Path, console: Console) -> Run:
     """Write the report of a run that is complete, and show what it found."""
     run = results.read(folder / RESULTS)
     try:
@@ -123,7 +131,7 @@ def _report(folder: Path, console: Console) -> int:
         raise OutputCut(f"{error}; all results are saved; for the report: {_report_command(run.path)}") from error
     summary.show(run, console)
     console.print(f"\nreport: {folder / REPORT}", markup=False, soft_wrap=True)
-    return exit_code(run)
+    return run
 
 
 def _traced(cells: Sequence[Cell], folder: Path, console: Console) -> list[Cell]:

@@ -1,7 +1,7 @@
 """Statistics of timings, from order alone: no shape of the distribution is assumed, and no sample is dropped."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from statistics import median
@@ -14,6 +14,7 @@ __all__ = [
     "median_interval",
     "quantile",
     "quantile_interval",
+    "rejected_by_holm",
     "upper_rate",
 ]
 
@@ -135,3 +136,16 @@ def upper_rate(events: int, trials: int, confidence: float = 0.95) -> float:
 
 
 _HALVINGS = 50  # of an interval that is at most 1, down to float64's own steps
+
+
+def rejected_by_holm(p_values: Mapping[str, float], level: float) -> set[str]:
+    """The hypotheses that are rejected, such that a true one is among them at most at this rate, however they depend.
+
+    Source: Holm, Scandinavian Journal of Statistics 6 (1979).
+    """
+    rejected: set[str] = set()
+    for place, name in enumerate(sorted(p_values, key=p_values.__getitem__)):
+        if p_values[name] > level / (len(p_values) - place):
+            break
+        rejected.add(name)
+    return rejected

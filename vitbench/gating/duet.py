@@ -57,7 +57,7 @@ class Protocol:
     least_blocks: int = 7  # of each side
     interleaved: bool = True
     redrawn: bool = True  # the memory layout, before each block
-    pinned: bool = True  # both sides to one core
+    pinned: bool = True  # both sides to the same cores, as many as a side has threads
     start_limit_s: float = 180.0  # until both sides are ready
     block_limit_s: float = 60.0  # beyond it, a block hangs
 
@@ -69,7 +69,8 @@ class Pair:
     log_ratio: float  # median over blocks of log(head's / base's); where they are not interleaved, of the medians
     base_s: Sequence[float]  # of one launch
     head_s: Sequence[float]
-    core: int | None
+    cores: Sequence[int]  # that both sides were pinned to; none: to none
+    took_s: float = 0.0  # from the start of its processes to their end
     introductions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # by side
 
 
@@ -79,10 +80,11 @@ def play(base: Side, head: Side, cell: Cell, protocol: Protocol, rng: random.Ran
     Raises:
         SideFailed: a side could not be started or prepared, ended, or hung.
     """
-    core = rng.choice(sorted(os.sched_getaffinity(0))) if protocol.pinned and cell.device == "cpu" else None
+    began = time.monotonic()
+    cores = _cores(cell, rng) if protocol.pinned else []
     with ExitStack() as stack:
         sides = {
-            side.label: stack.enter_context(_Player(side, cell, protocol, core)) for side in (base, head)
+            side.label: stack.enter_context(_Player(side, cell, protocol, cores)) for side in (base, head)
         }  # both prepare at once
         said = _introductions(sides)
         launches = _launches(said, protocol)
@@ -93,9 +95,16 @@ def play(base: Side, head: Side, cell: Cell, protocol: Protocol, rng: random.Ran
         log_ratio=_log_ratio(taken[BASE], taken[HEAD], interleaved=protocol.interleaved),
         base_s=taken[BASE],
         head_s=taken[HEAD],
-        core=core,
+        cores=cores,
+        took_s=time.monotonic() - began,
         introductions=said,
     )
+
+
+def _cores(cell: Cell, rng: random.Random) -> list[int]:
+    """As many of the usable cores as a side has threads, drawn anew for each pair; none where the work is a device's."""
+    usable = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    return sorted(rng.sample(usable, cell.threads)) if cell.device == "cpu" and cell.threads <= len(usable) else []
 
 
 def _introductions(sides: Mapping[str, "_Player"]) -> Mapping[str, Mapping[str, Any]]:
@@ -143,11 +152,11 @@ def _log_ratio(base_s: Sequence[float], head_s: Sequence[float], *, interleaved:
 class _Player:
     """The process of one side, and the conversation with it."""
 
-    def __init__(self, side: Side, cell: Cell, protocol: Protocol, core: int | None) -> None:
+    def __init__(self, side: Side, cell: Cell, protocol: Protocol, cores: Sequence[int]) -> None:
         self._side, self._protocol, self._started = side, protocol, time.monotonic()
         cell_of_side = {**cell.to_json(), "implementation": side.implementation}
         slowdown = None if side.slowdown is None else asdict(side.slowdown)
-        task = Task(cell=cell_of_side, redrawn=protocol.redrawn, core=core, slowdown=slowdown)
+        task = Task(cell=cell_of_side, redrawn=protocol.redrawn, cores=cores, slowdown=slowdown)
         self._answers, theirs = os.pipe()
         try:
             self._child = Child(

@@ -111,7 +111,7 @@ def history(runs: Sequence[Run], *, delta: float, alpha: float) -> Outcome:
 
 def _series(runs: Sequence[Run]) -> Mapping[str, Sequence[Point]]:
     """By cell; runs of another machine make another series, named by what tells it apart."""
-    keys = [key(run) for run in runs]
+    keys = [key(run.header.environment) for run in runs]
     apart = [name for name in (keys[0] if keys else ()) if len({one[name] for one in keys}) > 1]
     series: dict[str, list[Point]] = {}
     for run, of_run in zip(runs, keys, strict=True):

@@ -41,6 +41,11 @@ class Outcome:
         return gravest(finding.decision for finding in self.findings)
 
     @property
+    def worse(self) -> bool:
+        """Whether it is for certain slower, larger or wrong."""
+        return self.decision in {Decision.REGRESSION, Decision.INCORRECT}
+
+    @property
     def exit_code(self) -> int:
         """Of the command."""
         return EXIT_CODES[self.decision]

@@ -4,13 +4,13 @@ Pairs of every condition are measured in turn, so that all of them see the same 
 is then computed from these pairs, and so is what the usual rules would have decided from the same processes.
 """
 
-import json
-import math
 import random
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from statistics import stdev
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from itertools import count
+from statistics import fmean, stdev
 
 from vitbench.gating.decision import Decision
 from vitbench.gating.duet import BASE, HEAD, Pair, Protocol, Side
@@ -21,6 +21,7 @@ from vitbench.plan import Cell
 from vitbench.statistics import upper_rate
 
 FRACTIONS = (0.01, 0.02, 0.03, 0.05, 0.10)
+BUDGETS_S = (30.0, 60.0, 120.0, 240.0)
 _RESAMPLED = 1000  # gates, from the pairs of one condition
 
 
@@ -85,83 +86,111 @@ def measure(
     rng, started = random.Random(seed), now_s()  # noqa: S311  # an order, no secret
     listed = conditions(protocol)
     pairs: dict[str, list[Pair]] = {condition.name: [] for condition in listed}
-    while now_s() - started < most_s:
-        for condition in rng.sample(listed, len(listed)):
+    turns = (condition for _ in count() for condition in rng.sample(listed, len(listed)))
+    with suppress(KeyboardInterrupt):  # what there is by then is told
+        while now_s() - started < most_s:
+            condition = next(turns)
             base = Side(label=BASE, implementation=implementation)
             head = Side(label=HEAD, implementation=implementation, slowdown=condition.slowdown)
-            pair = play(base, head, cell, condition.protocol, rng)
-            pairs[condition.name].append(pair)
-            yield condition, pair
-            if now_s() - started >= most_s:
-                break
+            pairs[condition.name].append(play(base, head, cell, condition.protocol, rng))
+            yield condition, pairs[condition.name][-1]
     return [Observed(condition=one, pairs=pairs[one.name]) for one in listed]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rates:
-    """How often a condition is called a regression, of gates that were put together from its pairs."""
+class Reached:
+    """What gates of one condition came to, that were put together from its pairs and had so much time."""
 
-    name: str
-    pairs: int
-    sd: float | None  # of the log ratio of a pair
+    budget_s: float
+    most_pairs: int  # that fit into it, at the time that a pair of this condition took
     gates: int  # made of pairs that no other gate had
     regressions: int
     low: float  # 95 % Clopper-Pearson bounds of that rate
     high: float
-    resampled: (
-        float  # share of regressions among gates of pairs drawn with replacement: less noisy, and not independent
-    )
+    resampled: float  # share of regressions among gates of pairs drawn with replacement: less noisy, not independent
     inconclusive: float  # the same
-    pairs_taken: float  # mean number of pairs until a decision, of those
+    pairs_taken: float  # mean until a decision, of those
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rates:
+    """How often a condition is called a regression, by the gate and by the usual rules."""
+
+    name: str
+    slowdown: Slowdown | None
+    pairs: int
+    mean: float | None  # of the log ratio of a pair
+    sd: float | None
+    pair_s: float | None  # mean time that a pair took, both processes' start included
+    reached: Sequence[Reached]  # by budget
     by_rule: Mapping[str, float]  # share of pairs that each of the usual rules calls a regression
+
+    def within(self, budget_s: float) -> Reached:
+        """What was reached in so much time."""
+        return next(one for one in self.reached if one.budget_s == budget_s)
 
 
 def rates(observed: Observed, design: Design, seed: int) -> Rates:
     """What the gate and the usual rules make of one condition's pairs."""
-    ratios, rng = observed.log_ratios, random.Random(seed)  # noqa: S311
-    apart = [decision for decision, _ in _gates(iter(ratios), design)]
-    found = sum(decision is Decision.REGRESSION for decision in apart)
-    drawn = [_gate(_endless(ratios, rng), design) for _ in range(_RESAMPLED)] if len(ratios) > 1 else []
-    decisions = [decision for decision, _ in drawn if decision is not None]
+    ratios, pairs = observed.log_ratios, observed.pairs
+    pair_s = fmean(pair.took_s for pair in pairs) if pairs else None
     return Rates(
         name=observed.condition.name,
-        pairs=len(ratios),
+        slowdown=observed.condition.slowdown,
+        pairs=len(pairs),
+        mean=fmean(ratios) if ratios else None,
         sd=stdev(ratios) if len(ratios) > 1 else None,
+        pair_s=pair_s,
+        reached=[_reached(ratios, pair_s, budget_s, design, seed) for budget_s in BUDGETS_S],
+        by_rule={
+            name: sum(rule(pair.base_s, pair.head_s) for pair in pairs) / max(1, len(pairs))
+            for name, rule in RULES.items()
+        },
+    )
+
+
+def _reached(ratios: Sequence[float], pair_s: float | None, budget_s: float, design: Design, seed: int) -> Reached:
+    rng = random.Random(seed)  # noqa: S311
+    most = min(design.looks[-1], int(budget_s / pair_s)) if pair_s else design.looks[-1]
+    enough = most > 1 and len(ratios) > 1  # a variance takes two
+    apart = [decision for decision, _ in _gates(iter(ratios), design, most)] if enough else []
+    found = sum(decision is Decision.REGRESSION for decision in apart)
+    drawn = [_gate(_endless(ratios, rng), design, most) for _ in range(_RESAMPLED)] if enough else []
+    decisions = [decision for decision, _ in drawn if decision is not None]
+    return Reached(
+        budget_s=budget_s,
+        most_pairs=most,
         gates=len(apart),
         regressions=found,
         low=1 - upper_rate(len(apart) - found, len(apart), 0.975) if apart else 0.0,
         high=upper_rate(found, len(apart), 0.975) if apart else 1.0,
         resampled=_share(decisions, Decision.REGRESSION),
         inconclusive=_share(decisions, Decision.INCONCLUSIVE),
-        pairs_taken=sum(pairs for _, pairs in drawn) / len(drawn) if drawn else 0.0,
-        by_rule={
-            name: sum(rule(pair.base_s, pair.head_s) for pair in observed.pairs) / max(1, len(observed.pairs))
-            for name, rule in RULES.items()
-        },
+        pairs_taken=fmean(pairs for _, pairs in drawn) if drawn else 0.0,
     )
 
 
-def _gates(ratios: Iterator[float], design: Design) -> Iterator[tuple[Decision, int]]:
+def _gates(ratios: Iterator[float], design: Design, most: int) -> Iterator[tuple[Decision, int]]:
     """Gates one after the other, each from pairs of its own, until they run out."""
     while True:
-        decision, pairs = _gate(ratios, design)
+        decision, pairs = _gate(ratios, design, most)
         if decision is None:
             return
         yield decision, pairs
 
 
-def _gate(ratios: Iterator[float], design: Design) -> tuple[Decision | None, int]:
-    """One gate, and how many pairs it took; None where they ran out before it was over."""
+def _gate(ratios: Iterator[float], design: Design, most: int) -> tuple[Decision | None, int]:
+    """One gate that has time for so many pairs, and how many it took; None where they ran out before it was over."""
     taken: list[float] = []
     state: dict[str, CellDecision] = {}
     for needed in design.looks:
-        while len(taken) < needed:
+        while len(taken) < min(needed, most):
             following = next(ratios, None)
             if following is None:
                 return None, len(taken)
             taken.append(following)
         state = look({"": taken}, state, design)
-        if state[""].decision is not Decision.INCONCLUSIVE:
+        if state[""].decision is not Decision.INCONCLUSIVE or needed >= most:
             break
     return state[""].decision, len(taken)
 
@@ -169,32 +198,6 @@ def _gate(ratios: Iterator[float], design: Design) -> tuple[Decision | None, int
 def _endless(ratios: Sequence[float], rng: random.Random) -> Iterator[float]:
     while True:
         yield rng.choice(ratios)
-
-
-def document(found: Sequence[Rates], design: Design) -> str:
-    """The table, as Markdown: noise by design, then false alarms and power by what was planted."""
-    lines = [
-        f"Regressions of {100 * (math.exp(design.delta) - 1):.2g} % and more, false ones in at most {design.alpha:.0%} of gates.",
-        "",
-        "| condition | pairs | noise of a pair | regressions of gates | 95 % bounds | resampled | inconclusive | pairs taken | "
-        + " | ".join(RULES)
-        + " |",
-        "|---|" + "---|" * (7 + len(RULES)),
-    ]
-    for one in found:
-        noise = "–" if one.sd is None else f"{100 * one.sd:.2f} %"
-        by_rule = " | ".join(f"{share:.0%}" for share in one.by_rule.values())
-        lines.append(
-            f"| {one.name} | {one.pairs} | {noise} | {one.regressions} of {one.gates} | {one.low:.0%} – {one.high:.0%} | "
-            f"{one.resampled:.1%} | {one.inconclusive:.1%} | {one.pairs_taken:.1f} | {by_rule} |"
-        )
-    return "\n".join(lines) + "\n"
-
-
-def to_json(observed: Sequence[Observed], found: Sequence[Rates], design: Design) -> str:
-    """Everything, so that other rules can be tried on the same pairs."""
-    whole = {"design": design, "rates": found, "observed": observed}
-    return json.dumps(whole, default=asdict, indent=1) + "\n"
 
 
 def _share(decisions: Sequence[Decision], which: Decision) -> float:

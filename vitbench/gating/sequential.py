@@ -24,6 +24,7 @@ from scipy.special import stdtr, stdtrit
 
 from vitbench.errors import HarnessError
 from vitbench.gating.decision import Decision
+from vitbench.statistics import rejected_by_holm
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +116,8 @@ def look(
     """
     now = {key: estimate(ratios, design) for key, ratios in log_ratios.items()}
     settled = {key: cell for key, cell in before.items() if cell.decision is not Decision.INCONCLUSIVE}
-    slower = _rejected(now, settled, design.share)
+    # Holm's procedure goes over all cells, the settled ones included.
+    slower = rejected_by_holm({key: _p_value(found, settled.get(key)) for key, found in now.items()}, design.share)
     return {
         key: settled.get(key) or CellDecision(decision=_decided(found, design, slower=key in slower), estimate=found)
         for key, found in now.items()
@@ -126,17 +128,6 @@ def _decided(found: Estimate, design: Design, *, slower: bool) -> Decision:
     if found.high < design.delta:  # a slowdown that is certain, and certainly too small to matter, passes too
         return Decision.PASS
     return Decision.REGRESSION if slower else Decision.INCONCLUSIVE
-
-
-def _rejected(now: Mapping[str, Estimate], settled: Mapping[str, CellDecision], level: float) -> set[str]:
-    """The cells of which mu <= 0 is rejected, by Holm's procedure over all cells, the settled ones included."""
-    p_values = {key: _p_value(found, settled.get(key)) for key, found in now.items()}
-    rejected: set[str] = set()
-    for place, key in enumerate(sorted(p_values, key=p_values.__getitem__)):
-        if p_values[key] > level / (len(p_values) - place):
-            break
-        rejected.add(key)
-    return rejected
 
 
 def _p_value(found: Estimate, settled: CellDecision | None) -> float:

@@ -1,7 +1,8 @@
-"""A gate on the terminal and as Markdown: progress while it measures, then why it decided as it did."""
+"""A gate on the terminal: progress while it measures, then why it decided as it did; and what baselines there are."""
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from rich.console import Console
@@ -11,6 +12,7 @@ from rich.table import Table
 from vitbench.gating.decision import Decision
 from vitbench.gating.outcome import Finding, Outcome, as_relative, ordered, percent
 from vitbench.gating.paired import Event, Gated, Measured
+from vitbench.gating.pruning import Listed
 
 if TYPE_CHECKING:
     from vitbench.gating.duet import Pair
@@ -69,8 +71,9 @@ def show(outcome: Outcome, console: Console) -> None:
     style = _STYLES.get(outcome.decision, _OTHERWISE)
     console.print(f"[bold {style}]{outcome.decision}[/]  {outcome.title}", highlight=False)
     listed = ordered(outcome.findings)
-    if any(finding.pairs is not None for finding in listed):
-        console.print(_timed(listed))
+    timed = [finding for finding in listed if finding.change is not None or finding.pairs is not None]
+    if timed:
+        console.print(_timed(timed))
     for finding in listed:
         if finding.decision is not Decision.PASS:
             console.print(f"{finding.decision}  {finding.name}: {finding.text}", markup=False, highlight=False)
@@ -86,11 +89,12 @@ def _timed(findings: Sequence[Finding]) -> Table:
     for heading in ("pairs", "change", "bounds", "could have seen", "decision"):
         table.add_column(heading, justify="right" if heading != "decision" else "left")
     for finding in findings:
-        table.add_row(finding.name, *_figures(finding), finding.decision)
+        table.add_row(finding.name, *figures(finding), finding.decision)
     return table
 
 
-def _figures(finding: Finding) -> tuple[str, str, str, str]:
+def figures(finding: Finding) -> tuple[str, str, str, str]:
+    """Pairs, change, bounds, and the least change that could have been seen; a dash for what there is not."""
     pairs = "–" if finding.pairs is None else str(finding.pairs)
     if finding.change is None or finding.low is None or finding.high is None or finding.least_detectable is None:
         return pairs, "–", "–", "–"
@@ -98,18 +102,24 @@ def _figures(finding: Finding) -> tuple[str, str, str, str]:
     return pairs, percent(finding.change), bounds, f"{percent(finding.least_detectable, signed=False)}"
 
 
-def markdown(outcome: Outcome) -> str:
-    """For a job's page or a pull request."""
-    lines = [f"### vitbench gate: {outcome.decision}", "", outcome.title, "", outcome.sentence, ""]
-    lines += ["| what | decision | pairs | change | bounds | could have seen |", "|---|---|---|---|---|---|"]
-    for finding in ordered(outcome.findings):
-        pairs, change, bounds, least = _figures(finding)
-        lines.append(f"| {_cell(finding.name)} | {finding.decision} | {pairs} | {change} | {bounds} | {least} |")
-    stops = [finding for finding in ordered(outcome.findings) if finding.decision is not Decision.PASS]
-    lines += ["", *(f"- **{finding.decision}** {_cell(finding.name)}: {_cell(finding.text)}" for finding in stops)]
-    lines += [f"- {_cell(note)}" for note in outcome.notes]
-    return "\n".join(lines).rstrip() + "\n"
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+def show_baselines(listed: Sequence[Listed], home: Path, console: Console) -> None:
+    """A line for each file of each baseline."""
+    if not listed:
+        console.print(f"no baselines in {home}; vitbench run --save-baseline NAME makes one", highlight=False)
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("baseline", "device", "torch", "threads", "runs", "newest", "commit", "cells", "run to run"):
+        table.add_column(heading, overflow="fold", justify="right" if heading in {"runs", "cells"} else "left")
+    for one in listed:
+        kept = one.kept
+        if kept is None:
+            continue
+        noise = "–" if one.noise is None else f"±{percent(one.noise, signed=False)}"
+        newest = kept.runs[-1]
+        of_machine = [kept.key.get(part, "") for part in ("device_name", "torch", "threads")]
+        told = [str(len(kept.runs)), newest.began[:16], newest.commit[:12] or "–", str(len(kept.measured)), noise]
+        table.add_row(one.name, *of_machine, *told)
+    console.print(table)
+    for one in listed:
+        if one.problem:
+            console.print(one.problem, style="yellow", markup=False, highlight=False)

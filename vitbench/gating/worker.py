@@ -9,9 +9,10 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vitbench.errors import is_lack_of_memory, one_line
@@ -50,7 +51,7 @@ class Task:
 
     cell: Mapping[str, Any]  # as Cell.to_json() has it
     redrawn: bool  # the memory layout, before each block
-    core: int | None  # the one to run on; None: whichever the system chooses
+    cores: Sequence[int]  # those to run on, once it is ready; none: whichever the system chooses
     slowdown: Mapping[str, Any] | None  # as the fields of Slowdown
 
 
@@ -61,14 +62,21 @@ def _player(task: Task) -> Iterator["Player"]:
     Raises:
         VitbenchError: the implementation cannot be found, built or measured.
     """
-    if task.core is not None:
-        os.sched_setaffinity(0, {task.core})
-    from vitbench.gating.slowdown import NONE, Slowdown  # noqa: PLC0415  # torch, once the affinity is set for its threads
+    from vitbench.gating.slowdown import NONE, Slowdown  # noqa: PLC0415  # torch
     from vitbench.plan import Cell  # noqa: PLC0415
     from vitbench.suites.throughput.measure import prepared  # noqa: PLC0415
 
     with prepared(Cell.from_json(dict(task.cell))) as ready:
+        ready.launch()  # threads are started by the first
+        _pin(task.cores)
         yield Player(ready, Slowdown(**task.slowdown) if task.slowdown else NONE, redrawn=task.redrawn)
+
+
+def _pin(cores: Sequence[int]) -> None:
+    """Every thread of this process, which has prepared on all cores, beside the other side, in half of the time."""
+    for thread in Path("/proc/self/task").iterdir() if cores else ():
+        with suppress(ProcessLookupError):  # it has ended
+            os.sched_setaffinity(int(thread.name), set(cores))
 
 
 class Player:

@@ -1,0 +1,140 @@
+"""What a later run can be held to of an earlier one: its verdicts, its counts and its times, and what these depend on."""
+
+import hashlib
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from vitbench.conditions.record import Validity
+from vitbench.gating.key import key
+from vitbench.requirement import Status
+from vitbench.results import MeasurementRecord, Outcome, Run, to_line
+from vitbench.wording import plural
+
+OF_THE_MODEL = ("parameters", "multiply-accumulates")
+"""Counts that do not depend on the version of torch; every other one does."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """One requirement of one implementation."""
+
+    implementation: str
+    status: Status
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """One cell."""
+
+    outcome: Outcome
+    reason: str = ""  # why nothing was measured
+    counts: Mapping[str, float | str] = field(default_factory=dict)  # by name; the same on every run of the same code
+    times_s: Sequence[
+        float
+    ] = ()  # median latency of a launch, one for each run whose conditions allow it to be believed
+    doubt: str = ""  # why there is no such time, where the cell was timed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """One run that facts are from."""
+
+    digest: str  # of its header: no other run has the same
+    began: str  # ISO 8601, UTC
+    commit: str  # of the repository that it ran in, with a + where files were changed; empty where there was none
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """Of a run, or of several runs of the same code on the same machine."""
+
+    name: str  # where they are from
+    key: Mapping[str, str]
+    runs: Sequence[Source]
+    versions: Mapping[str, str]  # by implementation
+    judged: Mapping[tuple[str, str], Judged]  # by cell and requirement
+    measured: Mapping[str, Measured]  # by cell
+    notes: Sequence[str] = ()  # what a reader has to know before believing them
+
+
+def facts(run: Run) -> Facts:
+    """Those of one run."""
+    cells = run.of_implementations
+    return Facts(
+        name=str(run.path),
+        key=key(run.header.environment),
+        runs=[_source(run)],
+        versions={record.implementation: record.version for record in (*run.verdicts, *cells) if record.version},
+        judged={
+            (one.cell, one.id): Judged(implementation=one.implementation, status=one.status, reason=one.reason)
+            for one in run.requirements
+        },
+        measured={record.cell: _measured(record) for record in cells},
+        notes=list(_notes(run)),
+    )
+
+
+def _source(run: Run) -> Source:
+    environment = run.header.environment
+    commit = environment.get("git_commit")
+    changed = "" if environment.get("git_clean") in {True, None} else "+"
+    return Source(
+        digest=hashlib.sha256(to_line(run.header).encode(errors="replace")).hexdigest()[:12],
+        began=run.header.started_at,
+        commit=f"{commit}{changed}" if commit else "",
+    )
+
+
+def _notes(run: Run) -> Iterator[str]:
+    if not run.complete:
+        yield "its run did not come to its end"
+    if run.damaged_lines:
+        yield f"{plural(run.damaged_lines, 'line')} of its run could not be read"
+
+
+def _measured(record: MeasurementRecord) -> Measured:
+    latency_s, doubt = record.latency_s, _doubt(record)
+    believed = latency_s is not None and not doubt
+    return Measured(
+        outcome=record.outcome,
+        reason=record.reason,
+        counts=counts(record),
+        times_s=[latency_s] if believed and latency_s is not None else [],
+        doubt=doubt,
+    )
+
+
+def _doubt(record: MeasurementRecord) -> str:
+    """Why a cell's time is not to be compared by; empty where it may be, or where there is none."""
+    if record.latency_s is None:
+        return ""
+    if not math.isfinite(record.latency_s) or record.latency_s <= 0:
+        return f"a median of {record.latency_s} s is no duration"
+    if record.evidence is not None and record.evidence.verdict == Validity.INVALID:
+        return "INVALID: " + "; ".join(record.evidence.reasons)
+    return ""
+
+
+def counts(record: MeasurementRecord) -> dict[str, float | str]:
+    """What is the same on every run of the same code: numbers, of which less is better, and words that have to stay."""
+    found: dict[str, float | str | None] = {
+        "parameters": record.parameters,
+        "multiply-accumulates": record.multiply_accumulates,
+        "kernels that ran": ", ".join(record.kernels_ran) or None,
+    }
+    if record.memory is not None and record.device == "cpu":  # by torch's own count; a process's peak is the system's
+        found |= {
+            "bytes allocated at the peak": record.memory.allocated_bytes,
+            "bytes of activations": record.memory.activations_bytes,
+            "bytes of temporaries": record.memory.temporaries_bytes,
+        }
+    if record.counts is not None:
+        found |= {
+            "operators": sum(record.counts.operators.values()),
+            "FLOPs by torch's counter": record.counts.flops,
+            "graph breaks": record.counts.graph_breaks,
+            "attention by": ", ".join(record.counts.attention) or "products and softmax",
+        }
+    return {name: value for name, value in found.items() if value is not None}
