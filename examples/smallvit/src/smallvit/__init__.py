@@ -1,5 +1,5 @@
 """A small Vision Transformer."""
 
-from smallvit.model import SmallViT
+from smallvit.model import SmallViT, resized_positions
 
-__all__ = ["SmallViT"]
+__all__ = ["SmallViT", "resized_positions"]

@@ -49,10 +49,10 @@ class SmallViT(nn.Module):
         mlp_dim: int = 768,
     ) -> None:
         super().__init__()
-        patches = (image_size[0] // patch_size[0]) * (image_size[1] // patch_size[1])
+        self.grid = (image_size[0] // patch_size[0], image_size[1] // patch_size[1])
         self.to_patches = nn.Conv2d(channels, width, patch_size, stride=patch_size)
         self.class_token = nn.Parameter(torch.zeros(1, 1, width))
-        self.positions = nn.Parameter(0.02 * torch.randn(1, patches + 1, width))
+        self.positions = nn.Parameter(0.02 * torch.randn(1, self.grid[0] * self.grid[1] + 1, width))
         self.blocks = nn.Sequential(*(Block(width, heads, mlp_dim) for _ in range(depth)))
         self.norm = nn.LayerNorm(width, eps=1e-6)
         self.head = nn.Linear(width, classes)
@@ -60,6 +60,17 @@ class SmallViT(nn.Module):
         nn.init.zeros_(self.head.bias)
 
     def forward(self, images: Tensor) -> Tensor:
-        patches = self.to_patches(images).flatten(2).transpose(1, 2)
-        tokens = torch.cat([self.class_token.expand(len(images), -1, -1), patches], dim=1)
+        cells = self.to_patches(images)
+        if tuple(cells.shape[2:]) != self.grid:
+            raise ValueError(f"images of {tuple(cells.shape[2:])} patches, expected {self.grid}")
+        patches = cells.flatten(2).transpose(1, 2)
+        tokens = torch.cat([self.class_token.expand(images.shape[0], -1, -1), patches], dim=1)
         return self.head(self.norm(self.blocks(tokens + self.positions))[:, 0])
+
+
+def resized_positions(table: Tensor, grid: tuple[int, int], new_grid: tuple[int, int]) -> Tensor:
+    """Position embeddings for another grid of patches, the corners kept. Shapes: (1, N+1, D) -> (1, N'+1, D)."""
+    class_row, rows = table[:, :1], table[:, 1:]
+    plane = rows.unflatten(1, grid).movedim(-1, 1)
+    plane = F.interpolate(plane, new_grid, mode="bilinear", align_corners=True)
+    return torch.cat([class_row, plane.flatten(2).transpose(1, 2)], dim=1)

@@ -5,7 +5,7 @@ from importlib import metadata
 
 from torch import Tensor
 
-from smallvit.model import SmallViT
+from smallvit.model import SmallViT, resized_positions
 from vitbench.adapter import Adapter, NotSupported, ViTConfig, collect_inputs, collect_outputs
 
 
@@ -55,6 +55,9 @@ class SmallViTAdapter(Adapter):
 
     def block_outputs(self, model: SmallViT, images: Tensor) -> Sequence[Tensor]:
         return collect_outputs(list(model.blocks), lambda: model(images))
+
+    def resize_position_embedding(self, table: Tensor, grid: tuple[int, int], new_grid: tuple[int, int]) -> Tensor:
+        return resized_positions(table, grid, new_grid)
 
     def representation(self, model: SmallViT, images: Tensor) -> Tensor:
         (representation,) = collect_inputs([model.head], lambda: model(images))
