@@ -133,13 +133,12 @@ def _selftest(given: argparse.Namespace) -> int:
     found = [selftest.rates(one, design, given.seed) for one in observed]
     table = trial_document.markdown(found, design)
     print(table, end="")
-    for path, render in (
-        (given.output, lambda: trial_document.to_json(observed, found, design)),
-        (given.markdown, lambda: table),
-        (given.plot, lambda: trial_document.plot(found, design)),
-    ):
+    texts = [(given.output, trial_document.to_json(observed, found, design)), (given.markdown, table)]
+    if given.plot is not None:
+        texts.append((given.plot, trial_document.plot(found, design)))
+    for path, text in texts:
         if path is not None:
-            written.write(path, render())
+            written.write(path, text)
     return 0
 
 

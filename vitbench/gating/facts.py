@@ -66,7 +66,7 @@ def facts(run: Run) -> Facts:
         name=str(run.path),
         key=key(run.header.environment),
         runs=[_source(run)],
-        versions={record.implementation: record.version for record in (*run.verdicts, *cells) if record.version},
+        versions={one.implementation: one.version for one in run.verdicts} | _versions(cells),
         judged={
             (one.cell, one.id): Judged(implementation=one.implementation, status=one.status, reason=one.reason)
             for one in run.requirements
@@ -74,6 +74,11 @@ def facts(run: Run) -> Facts:
         measured={record.cell: _measured(record) for record in cells},
         notes=list(_notes(run)),
     )
+
+
+def _versions(cells: Sequence[MeasurementRecord]) -> dict[str, str]:
+    """Of those that were measured; others may not have come so far as to tell."""
+    return {cell.implementation: cell.version for cell in cells if cell.version}
 
 
 def _source(run: Run) -> Source:

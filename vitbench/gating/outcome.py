@@ -41,6 +41,11 @@ class Outcome:
         return gravest(finding.decision for finding in self.findings)
 
     @property
+    def listed(self) -> list[Finding]:
+        """What stops a change first; where nothing was found, a finding that says so, since that is no pass."""
+        return ordered(self.findings or [Finding(name="gate", decision=self.decision, text=self.sentence)])
+
+    @property
     def worse(self) -> bool:
         """Whether it is for certain slower, larger or wrong."""
         return self.decision in {Decision.REGRESSION, Decision.INCORRECT}

@@ -5,7 +5,7 @@ from xml.etree import ElementTree as ET
 
 from vitbench.errors import OutputUnwritable
 from vitbench.gating.decision import Decision
-from vitbench.gating.outcome import Finding, Outcome, ordered
+from vitbench.gating.outcome import Outcome, ordered
 from vitbench.gating.shown import figures
 from vitbench.wording import plain, xml_text
 
@@ -50,8 +50,7 @@ def junit(outcome: Outcome) -> str:
     An error is what CI servers show as neither passed nor failed; the job's own exit code decides.
     """
     suite = ET.Element("testsuite", {"name": f"vitbench gate {outcome.tier}", "hostname": "localhost", "time": "0.000"})
-    findings = outcome.findings or [Finding(name="gate", decision=outcome.decision, text=outcome.sentence)]
-    for finding in findings:
+    for finding in outcome.listed:
         case = ET.SubElement(
             suite,
             "testcase",
@@ -76,7 +75,7 @@ def annotations(outcome: Outcome) -> list[str]:
 
     Source: https://docs.github.com/actions/reference/workflow-commands.
     """
-    stops = [finding for finding in ordered(outcome.findings) if finding.decision is not Decision.PASS]
+    stops = [finding for finding in outcome.listed if finding.decision is not Decision.PASS]
     return [
         f"::{'error' if finding.decision in _FAILURES else 'warning'} "
         f"title={_property(f'vitbench gate: {finding.decision}')}::{_data(f'{finding.name}: {finding.text}')}"

@@ -1,0 +1,81 @@
+"""A gate's outcome for job pages, CI servers and GitHub: what each says of what was found, strangers' text included."""
+
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+import sample_runs
+from markdown_it import MarkdownIt
+
+from vitbench import gate
+from vitbench.gating.decision import Decision
+from vitbench.gating.outcome import Finding, Outcome
+from vitbench.gating.written import annotations, junit, markdown
+
+SLOWER = Finding(
+    name="inference Ti/16@64",
+    decision=Decision.REGRESSION,
+    text="slower by 5.2 %, at least by 2.9 %",
+    change=0.052,
+    low=0.029,
+    high=0.08,
+    pairs=6,
+    least_detectable=0.02,
+)
+UNSURE = Finding(name="training", decision=Decision.INCONCLUSIVE, text="neither a slowdown nor its absence")
+FINE = Finding(name="conformance", decision=Decision.PASS, text="107 requirements no worse")
+WILD = Finding(name="a|b\x1b[31m", decision=Decision.INCORRECT, text="broke:\n<b>&\x00 100 %, ::error::x")
+
+
+def outcome(*findings: Finding) -> Outcome:
+    return Outcome(tier="paired", title="head mine against base mine", findings=findings, notes=["others were busy"])
+
+
+def test_junit_has_a_case_for_each_finding_and_fails_what_is_worse() -> None:
+    suite = ET.fromstring(junit(outcome(SLOWER, UNSURE, FINE)))[0]
+    assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("3", "1", "1")
+    cases = {case.get("name"): case for case in suite.findall("testcase")}
+    failure = cases["inference Ti/16@64"].find("failure")
+    assert failure is not None
+    assert failure.get("message") == SLOWER.text
+    assert cases["training"].find("error") is not None
+    assert not list(cases["conformance"])
+
+
+def test_a_gate_that_compared_nothing_is_no_green_junit() -> None:
+    suite = ET.fromstring(junit(outcome()))[0]
+    assert (suite.get("tests"), suite.get("errors")) == ("1", "1")
+
+
+def test_the_text_of_strangers_leaves_every_format_whole() -> None:
+    assert ET.fromstring(junit(outcome(WILD)))[0].get("failures") == "1"
+    html = MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown(outcome(SLOWER, WILD)))
+    assert "<b>" not in html
+    assert html.count("<tr>") == 3
+    (line,) = annotations(outcome(WILD))
+    assert line.startswith("::error title=vitbench gate%3A INCORRECT::")
+    assert "broke:%0A" in line
+    assert "100 %25" in line
+
+
+def test_annotations_are_errors_for_what_is_worse_warnings_for_what_is_open_and_none_for_passes() -> None:
+    lines = annotations(outcome(FINE, UNSURE, SLOWER))
+    assert [line.split()[0] for line in lines] == ["::error", "::warning"]
+
+
+def test_markdown_says_first_what_stops_the_change() -> None:
+    text = markdown(outcome(FINE, SLOWER))
+    assert text.index("REGRESSION") < text.index("slower by 5.2 %") < text.index("| what |")
+    assert "| conformance | PASS |" in text
+    assert "- others were busy" in text
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_only_a_github_workflow_is_given_annotations(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], inside: bool
+) -> None:
+    monkeypatch.setenv("GITHUB_ACTIONS", "true" if inside else "")
+    run = sample_runs.run_of(sample_runs.records(), tmp_path / "run")
+    assert gate.main(["exact", str(run.path), str(run.path), "--junit", str(tmp_path / "j.xml")]) == 5
+    assert ("::warning" in capsys.readouterr().out) == inside
+    assert ET.fromstring((tmp_path / "j.xml").read_text())[0].get("errors") == "1"
