@@ -206,8 +206,10 @@ examples:
       begins a run there; after it was stopped, goes on with it
   vitbench run --suite throughput --profile
       where the time goes: traces for TensorBoard, tables in the report
-  vitbench run --impl mypkg --save-baseline main
-      and later, after a change: vitbench run --impl mypkg --baseline main
+  vitbench run --impl timm --save-baseline main
+      what it found, kept to hold later runs to
+  vitbench run --impl timm --baseline main
+      worse than what was kept?
   vitbench run --dry-run
       what would run
 
