@@ -161,7 +161,7 @@ def _only_measured(
                     must=None,
                     should=None,
                     may=None,
-                    reason="measured only",
+                    reason="measured only; the conformance suite tells whether what was timed computes a ViT",
                     conventions=(),
                     faults=(),
                     measurement=figures.get((label, name)),

@@ -206,6 +206,9 @@ def test_what_was_only_measured_is_not_judged(tmp_path: Path) -> None:
     report = report_of([header(), *measurements()], tmp_path)
     assert {judgement.verdict for judgement in report.judgements} == {"NOT JUDGED"}
     assert report.title == "5 implementations measured, none judged"
+    assert {one.reason for one in report.judgements} == {
+        "measured only; the conformance suite tells whether what was timed computes a ViT"
+    }
 
 
 def test_no_records_make_an_empty_report(tmp_path: Path) -> None:

@@ -95,11 +95,20 @@ def test_a_wide_console_gets_tables_in_the_order_of_the_plan() -> None:
     ]
 
 
+def test_whose_speed_is_shown_without_a_verdict_is_told() -> None:
+    told = "; the conformance suite tells whether what was timed computes a ViT"
+    mine = replace(MEASURED, implementation="mine")
+    twice = replace(MEASURED, batch=1)
+    assert f"not judged in this run: timm, mine{told}" in shown(120, run_of([], [MEASURED, twice, mine]))
+    assert f"not judged in this run: mine{told}" in shown(120, run_of([VERDICT], [MEASURED, mine]))
+    assert not [line for line in shown(120, run_of([VERDICT], [MEASURED, CRASHED])) if "not judged" in line]
+
+
 def test_figures_of_another_task_or_arithmetic_stand_apart() -> None:
     training = replace(MEASURED, task="training", throughput_images_per_s=50.0)
     halves = replace(MEASURED, dtype="bfloat16", throughput_images_per_s=900.0)
     lines = shown(100, run_of([], [MEASURED, training, halves, replace(MEASURED, model="B/16@224")]))
-    assert [line.split("  ")[0] for line in lines[2:]] == [
+    assert [line.split("  ")[0] for line in lines[2:-1]] == [
         *["inference, float32, eager", "Model", "B/16@224", "Ti/16@64"],
         *["training, float32, eager", "Model", "Ti/16@64"],
         *["inference, bfloat16, eager", "Model", "Ti/16@64"],
@@ -185,6 +194,7 @@ def test_a_wide_console_shows_how_near_the_limit_each_figure_is() -> None:
         "Ti/16@64      8  timm                 457    0.114  57 % matrix product  17.5 ms (17.3 – 17.9 ms)",
         "Ti/16@64      8  mine                   –        –  –                    –                         crashed",
         "mine: killed by SIGSEGV; last: [/red] oh",
+        "not judged in this run: timm; the conformance suite tells whether what was timed computes a ViT",
         "measured ceilings of cpu: float32 200 GFLOP/s, copy 10.0 GB/s",
     ]
 
