@@ -21,7 +21,7 @@ class Bar:
     high: float | None
     text: str  # the value with its unit
     note: str  # what a reader must know beside it
-    sure: bool  # False: it did not converge
+    sure: bool  # False: it did not converge, or its evidence is not VALID
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,15 +63,14 @@ def _bars(rows: Sequence[Measurement], *, several_runs: bool) -> tuple[Bar, ...]
 
 def _bar(row: Measurement, label: str) -> Bar:
     figure = row.throughput
-    sure = figure.converged is not False
     return Bar(
         label=label,
         value=figure.median or 0.0,
         low=figure.low,
         high=figure.high,
         text=units.number(figure.median),
-        note="" if sure else "not converged",
-        sure=sure,
+        note=", ".join(row.doubts),
+        sure=not row.doubts,
     )
 
 

@@ -49,6 +49,15 @@ class Measurement:
         return _spoiled(self.record)
 
     @property
+    def doubts(self) -> tuple[str, ...]:
+        """Why the figure is less than sure, in a word or two each; why so stands in the table."""
+        evidence = self.record.evidence
+        return (
+            *(("not converged",) if self.throughput.converged is False else ()),
+            *((str(evidence.verdict),) if evidence is not None and evidence.verdict != Validity.VALID else ()),
+        )
+
+    @property
     def implementation(self) -> str:
         """Which implementation was measured."""
         return str(self.record.implementation)

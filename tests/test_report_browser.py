@@ -4,12 +4,14 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sample_runs import hostile, large, records, run_of
+from sample_runs import header, hostile, large, measurement, records, run_of
 
+from vitbench.conditions.record import Evidence, Validity
 from vitbench.reports import model, render
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed: pip install selenium")
@@ -140,6 +142,26 @@ def test_charts_are_drawn_with_a_bar_and_an_interval_for_each_figure(browser: Br
         == 4
     )
     assert "not converged" in browser.find(".plot-area").text
+
+
+@pytest.mark.parametrize("size", [DESKTOP, PHONE])
+@pytest.mark.parametrize("name", ["timm", "MWMW_vision_transformer_WMWM"])
+def test_what_stands_beside_a_bar_ends_within_the_chart(
+    name: str, size: tuple[int, int], browser: Browser, tmp_path: Path
+) -> None:
+    busy = Evidence(verdict=Validity.INVALID, reasons=["busy"], notes=[], window_s=2.0, readings=4)
+    wide = measurement(name, latency_low_s=0.02, latency_high_s=0.05, converged=False, evidence=busy)
+    training = replace(wide, task="training", cell="training")
+    browser.open(written([header(), measurement("reference"), wide, training], tmp_path))
+    browser.resize(*size)
+    browser.wait(lambda: browser.run("document.querySelector('.plot-area svg').clientWidth") <= size[0])
+    assert "not converged, INVALID" in browser.find(".plot-area").text
+    beyond = """[...document.querySelectorAll('.plot-area svg')].flatMap((chart) =>
+        [...chart.querySelectorAll('text')].map((text) => [
+            text.getBoundingClientRect().right - chart.getBoundingClientRect().right,
+            chart.getBoundingClientRect().left - text.getBoundingClientRect().left,
+            chart.getBoundingClientRect().top - text.getBoundingClientRect().top]))"""
+    assert max(max(edges) for edges in browser.run(beyond)) <= 0
 
 
 def test_the_policy_refuses_an_injected_script(browser: Browser, page: Path) -> None:

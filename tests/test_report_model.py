@@ -20,6 +20,7 @@ from sample_runs import (
     verdict_of,
 )
 
+from vitbench.conditions.record import Evidence, Validity
 from vitbench.errors import ResultsUnreadable
 from vitbench.matrix import run_labels
 from vitbench.reports import model
@@ -153,6 +154,23 @@ def test_a_chart_leaves_out_what_has_no_figure_and_says_so(report: model.Report)
     assert [(bar.label, bar.note) for bar in inference.bars if not bar.sure] == [("transformers", "not converged")]
     assert inference.left_out == ("vit_pytorch: timed out",)
     assert training.left_out == ("transformers: out of memory",)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "converged", "note"),
+    [
+        (Validity.VALID, True, ""),
+        (Validity.INVALID, True, "INVALID"),
+        (Validity.UNWATCHED, True, "UNWATCHED"),
+        (Validity.INVALID, False, "not converged, INVALID"),
+    ],
+)
+def test_a_bar_whose_figure_cannot_be_believed_is_marked(
+    verdict: Validity, converged: bool, note: str, tmp_path: Path
+) -> None:
+    seen = Evidence(verdict=verdict, reasons=[], notes=[], window_s=2.0, readings=4)
+    (chart,) = report_of([header(), measurement(evidence=seen, converged=converged)], tmp_path).charts
+    assert [(bar.note, bar.sure) for bar in chart.bars] == [(note, not note)]
 
 
 def test_charts_are_titled_by_what_tells_them_apart(report: model.Report) -> None:

@@ -2,34 +2,49 @@
 // Draw the charts with Observable Plot; colours are the page's own, so that a change of theme needs no redrawing.
 {
   const charts = new Map(JSON.parse(document.getElementById("chart-data").textContent).map((chart) => [chart.id, chart]));
-  const widest = Math.max(...[...charts.values()].flatMap((chart) => chart.bars.map((bar) => bar.label.length)));
+  const ruler = document.createElement("canvas").getContext("2d");
+  const textWidth = (text) => {
+    ruler.font = `12px ${getComputedStyle(document.body).fontFamily}`;
+    return ruler.measureText(text).width * 1.05; // the page's own font may come later, and be a little wider
+  };
+
+  const widest = Math.max(...[...charts.values()].flatMap((chart) => chart.bars.map((bar) => textWidth(bar.label))));
 
   const intervals = (chart, width) => {
     const narrow = width < 480;
-    const marginLeft = narrow ? 4 : Math.min(190, 16 + widest * 7.2);
+    const marginLeft = narrow ? 4 : Math.min(width * 0.45, 16 + widest);
+    const marginRight = narrow ? 8 : 12;
+    const beside = 9;
     const ink = { fill: "var(--ink)", stroke: "var(--paper)", strokeWidth: 4 };
     const end = (bar) => bar.high ?? bar.value;
     const note = (bar) => (bar.note ? `${bar.text}  ${bar.note}` : bar.text);
+    const across = width - marginLeft - marginRight;
+    // Every bar with the text beside it ends within the chart; above it, text that is too long takes two lines.
+    const room = (bar) => Math.max(across * 0.2, across - (narrow ? 0 : beside + textWidth(note(bar))));
+    const most = Math.max(...chart.bars.map((bar) => (end(bar) * across) / room(bar)));
+    const above = (bar, between) => `${bar.label}${between}${note(bar)}`;
+    const twoLines = narrow && chart.bars.some((bar) => textWidth(above(bar, "  ")) > across);
+    const marginTop = twoLines ? 10 : 4;
     return Plot.plot({
       className: "plot",
       ariaLabel: `Bar chart of ${chart.axis}; the table below has the same figures`,
       width,
-      height: 46 + chart.bars.length * (narrow ? 44 : 32),
+      height: 42 + marginTop + chart.bars.length * (twoLines ? 60 : narrow ? 44 : 32),
       marginLeft,
-      marginRight: narrow ? 8 : 12,
+      marginRight,
       marginBottom: 38,
-      marginTop: 4,
+      marginTop,
       style: { fontSize: "12px", fontFamily: "inherit" },
-      x: { domain: [0, Math.max(...chart.bars.map(end)) * (narrow ? 1.02 : 1.24)], label: `${chart.axis} →`, ticks: Math.max(3, width / 110) },
-      y: { axis: null, domain: chart.bars.map((bar) => bar.label), label: null, padding: narrow ? 0.62 : 0.52 },
+      x: { domain: [0, most * 1.02], label: `${chart.axis} →`, ticks: Math.max(3, width / 110) },
+      y: { axis: null, domain: chart.bars.map((bar) => bar.label), label: null, padding: twoLines ? 0.72 : narrow ? 0.62 : 0.52 },
       marks: [
         Plot.gridX({ stroke: "var(--rule)", strokeOpacity: 1, ticks: Math.max(3, width / 110) }),
         Plot.barX(chart.bars, { y: "label", x: "value", fill: (bar) => (bar.sure ? "var(--bar)" : "var(--unsure-fill)"), fillOpacity: (bar) => (bar.sure ? 1 : 0.55) }),
         Plot.ruleX([0], { stroke: "var(--strong-rule)" }),
         Plot.ruleY(chart.bars.filter((bar) => bar.low !== null), { y: "label", x1: "low", x2: "high", stroke: "var(--ink)", strokeWidth: 1.5, marker: "tick" }),
         narrow
-          ? Plot.text(chart.bars, { y: "label", x: 0, text: (bar) => `${bar.label}  ${note(bar)}`, textAnchor: "start", dy: -17, ...ink })
-          : Plot.text(chart.bars, { y: "label", x: end, text: note, textAnchor: "start", dx: 9, ...ink }),
+          ? Plot.text(chart.bars, { y: "label", x: 0, text: (bar) => above(bar, twoLines ? "\n" : "  "), textAnchor: "start", dy: twoLines ? -25 : -17, ...ink })
+          : Plot.text(chart.bars, { y: "label", x: end, text: note, textAnchor: "start", dx: beside, ...ink }),
         narrow ? null : Plot.axisY({ tickSize: 0, tickPadding: 8, fill: "var(--ink)" }),
         Plot.axisX({ tickSize: 0, ticks: Math.max(3, width / 110), color: "var(--quiet)", label: `${chart.axis} →` }),
       ],
