@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from vitbench import resume
 from vitbench.batch_search import BatchSearch, Try, memory_forbids, rises, search
 from vitbench.errors import NotSupported, UsageError
 from vitbench.measurement import record
@@ -17,7 +18,7 @@ from vitbench.options import parse
 from vitbench.plan import Cell, plan
 from vitbench.progress import title
 from vitbench.reference.memory import activation_bytes
-from vitbench.results import Follower, MeasurementRecord, Outcome, from_line, read, to_line
+from vitbench.results import Follower, Header, MeasurementRecord, Outcome, append, from_line, read, to_line
 from vitbench.run import main
 from vitbench.suites.throughput import find_batch
 from vitbench.workload import POOL_SIZE
@@ -221,6 +222,24 @@ def test_each_try_has_its_record_and_the_result_comes_last(tries: list[Cell], tm
     assert result.batch_search is not None
     assert (result.batch_search.best, result.batch_search.largest_fitting) == (4, 16)
     assert from_line(to_line(result)) == replace(result, batch_search=from_line(to_line(result)).batch_search)  # type: ignore[union-attr]
+
+
+def test_a_search_that_is_begun_anew_shows_each_try_once(tries: list[Cell], tmp_path: Path) -> None:
+    file = tmp_path / "r.jsonl"
+    header = Header(
+        vitbench_version="0.1", started_at="", command=[], preset="quick", seed=0, environment={}, planned=[CELL.key]
+    )
+    append(file, header)
+    find_batch.find_batch(CELL, file)
+    stopped = file.read_text(encoding="utf-8").splitlines(keepends=True)[:3]  # after two tries
+    file.write_text("".join(stopped), encoding="utf-8")
+    left = resume.earlier(file)
+    assert left is not None
+    assert (len(left.kept), CELL.key in left.finished) == (2, False)
+    find_batch.find_batch(CELL, file)
+    run = read(file)
+    assert [one.batch for one in run.measurements] == [1, 2, 4, 8, 16]
+    assert len(run.searches) == 1
 
 
 def test_a_search_that_is_short_of_time_says_so_and_calls_no_batch_too_large(
