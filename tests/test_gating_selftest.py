@@ -40,7 +40,7 @@ def simulated(
         head_s = [(1 + slower) * head * math.exp(rng.gauss(0, 0.01)) for _ in range(20)]
         ratio = rng.gauss(math.log1p(slower), noise)
         found.append(Pair(log_ratio=ratio, base_s=base_s, head_s=head_s, cores=(), took_s=took_s))
-    planted = Slowdown(kind="busy", fraction=slower) if slower else None
+    planted = Slowdown(kind="work", fraction=slower) if slower else None
     return Observed(condition=Condition(name=IDENTICAL, protocol=Protocol(), slowdown=planted), pairs=found)
 
 
@@ -123,6 +123,11 @@ def test_the_designs_differ_by_one_part_each_and_end_with_the_gates_own() -> Non
     assert all(condition.protocol == Protocol() for condition in slow)
 
 
+def test_on_a_device_no_loop_of_the_host_is_planted() -> None:
+    kinds = {condition.slowdown.kind for condition in conditions(Protocol(), "cuda:0") if condition.slowdown}
+    assert kinds == {"work"}
+
+
 def trials() -> list[Rates]:
     return [rates(simulated(slower, pairs=40), Design(), 0) for slower in (0.0, 0.02, 0.05)]
 
@@ -138,7 +143,7 @@ def test_the_plot_shows_the_gate_and_every_rule() -> None:
     pytest.importorskip("matplotlib")
     drawn = plot(trials(), Design())
     assert drawn.startswith("<?xml")
-    for name in ("the gate, a loop that waits", *RULES):
+    for name in ("the gate, more work in one block", *RULES):
         assert name.replace("<", "&lt;") in drawn
 
 

@@ -4,6 +4,7 @@
 """
 
 import os
+import random
 import subprocess
 import sys
 import time
@@ -24,6 +25,8 @@ from vitbench.environment import device_name
 from vitbench.errors import DeviceUnavailable
 from vitbench.exclusive import identity
 from vitbench.executor import Finished, execute
+from vitbench.gating import duet
+from vitbench.gating.slowdown import Slowdown
 from vitbench.limits.ceilings import measure_ceilings
 from vitbench.limits.peaks import peak_of
 from vitbench.plan import Cell
@@ -331,3 +334,24 @@ def test_a_lack_of_memory_and_a_spoiled_context_end_their_cells_and_the_next_one
     assert found["spoils_the_context"].outcome == Outcome.FAILED
     assert "device-side assert" in found["spoils_the_context"].reason
     assert found["is_sound"].outcome == Outcome.MEASURED, found["is_sound"].reason
+
+
+@claim("gate-paired")
+def test_two_live_processes_take_turns_on_a_device_and_the_slow_one_shows() -> None:
+    cell = Cell(
+        suite="throughput",
+        implementation="",
+        task="inference",
+        model="Ti/16@224,depth=6",
+        dtype="float32",
+        mode="eager",
+        batch=16,
+        device=DEVICE,
+    )
+    base = duet.Side(label=duet.BASE, implementation="reference")
+    protocol = duet.Protocol(pair_s=2.0)
+    for slowdown, low, high in ((None, -0.1, 0.1), (Slowdown(kind="work", fraction=0.5), 0.2, 0.8)):
+        head = duet.Side(label=duet.HEAD, implementation="reference", slowdown=slowdown)
+        pair = duet.play(base, head, cell, protocol, random.Random(0))
+        assert low < pair.log_ratio < high
+        assert not pair.cores

@@ -134,6 +134,8 @@ def plot(found: Sequence[Rates], design: Design) -> str:
     of_design = [one for one in found if _of_own_design(one)]
     for kind in KINDS:
         listed = [one for one in of_design if one.slowdown is None or one.slowdown.kind == kind]
+        if all(one.slowdown is None for one in listed):
+            continue
         rates = [one.within(SHOWN_BUDGET_S) for one in listed]
         errors = [
             [max(0.0, 100 * (one.resampled - one.low)) for one in rates],
@@ -143,9 +145,9 @@ def plot(found: Sequence[Rates], design: Design) -> str:
         axes.errorbar(
             _sizes(listed), [100 * one.resampled for one in rates], yerr=errors, marker="o", capsize=3, label=name
         )
-    busy = [one for one in of_design if one.slowdown is None or one.slowdown.kind == "busy"]
+    work = [one for one in of_design if one.slowdown is None or one.slowdown.kind == "work"]
     for rule in RULES:
-        axes.plot(_sizes(busy), [100 * one.by_rule[rule] for one in busy], marker=".", linestyle="--", label=rule)
+        axes.plot(_sizes(work), [100 * one.by_rule[rule] for one in work], marker=".", linestyle="--", label=rule)
     axes.axvline(100 * as_relative(design.delta), color="0.7", linewidth=1)
     axes.set(
         xlabel="slowdown planted (%); line: from here on it matters",
