@@ -1,5 +1,6 @@
 """A pair of processes that take turns: real ones, and sides that fail in every way."""
 
+import math
 import random
 import sys
 from collections.abc import Sequence
@@ -99,11 +100,13 @@ def test_an_interpreter_that_is_not_there_is_named(tmp_path: Path) -> None:
         played(base=nowhere)
 
 
-def test_a_clock_that_runs_backwards_is_no_measurement(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("seconds", [-1.0, 0.0, math.nan, math.inf])
+def test_a_clock_that_runs_backwards_is_no_measurement(seconds: float) -> None:
     from vitbench.gating import duet
 
-    with pytest.raises(SideFailed, match=r"head: its clock gave -1.0 s for a block"):
-        duet._log_ratio([1.0, 1.0], [1.0, -1.0], interleaved=True)
+    with pytest.raises(SideFailed, match="s for a block of the head, expected a time above zero") as raised:
+        duet._log_ratio([1.0, 1.0], [1.0, seconds], interleaved=True)
+    assert set(raised.value.reasons) == {BASE, HEAD}  # which is NOTHING MEASURED
 
 
 # --- pair by pair, with pairs that are made up ---

@@ -140,10 +140,11 @@ def _turns(rounds: int, protocol: Protocol, rng: random.Random) -> Sequence[str]
 
 
 def _log_ratio(base_s: Sequence[float], head_s: Sequence[float], *, interleaved: bool) -> float:
-    """Raises SideFailed where a clock gave what is no duration."""
+    """Raises SideFailed, of both, where a clock gave what is no duration: that is neither's fault."""
     for label, taken in ((BASE, base_s), (HEAD, head_s)):
         if not all(math.isfinite(seconds) and seconds > 0 for seconds in taken):
-            raise SideFailed({label: f"its clock gave {min(taken)} s for a block, expected a time above zero"})
+            text = f"the clock gave {min(taken)} s for a block of the {label}, expected a time above zero"
+            raise SideFailed({BASE: text, HEAD: text})
     if interleaved:
         return median(math.log(head / base) for base, head in zip(base_s, head_s, strict=True))
     return math.log(median(head_s) / median(base_s))
