@@ -251,8 +251,8 @@ def test_a_base_is_a_run_a_file_or_a_name(sample: Run, tmp_path: Path) -> None:
     key = a_run(sample).key
     for given in (str(run.path), str(file), "main", str(home / "main")):
         assert baseline.base(given, key, home=home).runs
-    with pytest.raises(BaseUnavailable, match=r"'mian' is no run, no file and no baseline .*there: main"):
-        baseline.base("mian", key, home=home)
+    with pytest.raises(BaseUnavailable, match=r"'trunk' is no run, no file and no baseline .*there: main"):
+        baseline.base("trunk", key, home=home)
 
 
 def test_a_baseline_of_another_machine_is_told_by_what_differs(sample: Run, tmp_path: Path) -> None:
@@ -304,7 +304,7 @@ def test_old_ones_are_removed_by_the_age_of_their_newest_run(home: Path) -> None
 
 
 def test_mistakes_are_usage_errors(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert gate.main(["baselines", "mian", "--home", str(home)]) == 2
+    assert gate.main(["baselines", "trunk", "--home", str(home)]) == 2
     assert "there: main, old" in capsys.readouterr().err
     assert gate.main(["baselines", "--remove", "--home", str(home)]) == 2
     assert gate.main(["baselines", "--keep", "0", "--home", str(home)]) == 2
