@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 
 from vitbench.kernel_registry import installed_kernels, package_of
@@ -53,25 +54,26 @@ def plan(options: Options) -> Iterator[Cell]:
     """Every kernel in turn on each shape, so that what is compared lies near in time."""
     on_cpu = options.device == "cpu"
     axes = (ON_CPU if on_cpu else ON_CUDA)[options.preset]
-    for model in options.models or axes.models:
-        for batch in options.batches or axes.batches:
-            for dtype in options.dtypes or axes.dtypes:
-                for direction in DIRECTIONS:
-                    for mode in (CALLS,) if on_cpu else (COLD, REPLAY):
-                        for kernel in _kernels(options, axes):
-                            yield Cell.asked(
-                                options,
-                                suite="attention",
-                                implementation=kernel,
-                                name=package_of(kernel),
-                                task=direction,
-                                model=model,
-                                dtype=dtype,
-                                batch=batch,
-                                mode=mode,
-                                timed=True,
-                                time_limit_s=options.time_limit_s or axes.time_limit_s,
-                            )
+    models, batches, dtypes = (
+        options.models or axes.models,
+        options.batches or axes.batches,
+        options.dtypes or axes.dtypes,
+    )
+    modes, kernels = (CALLS,) if on_cpu else (COLD, REPLAY), _kernels(options, axes)
+    for model, batch, dtype, direction, mode, kernel in product(models, batches, dtypes, DIRECTIONS, modes, kernels):
+        yield Cell.asked(
+            options,
+            suite="attention",
+            implementation=kernel,
+            name=package_of(kernel),
+            task=direction,
+            model=model,
+            dtype=dtype,
+            batch=batch,
+            mode=mode,
+            timed=True,
+            time_limit_s=options.time_limit_s or axes.time_limit_s,
+        )
 
 
 def _kernels(options: Options, axes: Axes) -> tuple[str, ...]:

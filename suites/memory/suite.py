@@ -36,22 +36,22 @@ ON_CUDA = {
 def plan(options: Options) -> Iterator[Cell]:
     """Both tasks, eager, of every model at every batch; each by all implementations in turn."""
     axes = (ON_CPU if options.device == "cpu" else ON_CUDA)[options.preset]
-    for model in options.models or axes.models:
-        for task, dtype in product(options.tasks or TASKS, options.dtypes or ("float32",)):
-            for batch in options.batches or axes.batches:
-                for implementation in options.implementations:
-                    yield Cell.asked(
-                        options,
-                        suite="memory",
-                        implementation=implementation,
-                        task=task,
-                        model=model,
-                        dtype=dtype,
-                        batch=batch,
-                        mode="eager",
-                        timed=options.device != "cpu",  # memory of a device is shared, that of a process is its own
-                        time_limit_s=options.time_limit_s or axes.time_limit_s,
-                    )
+    models, tasks = options.models or axes.models, options.tasks or TASKS
+    dtypes, batches = options.dtypes or ("float32",), options.batches or axes.batches
+    points = product(models, tasks, dtypes, batches, options.implementations)
+    for model, task, dtype, batch, implementation in points:
+        yield Cell.asked(
+            options,
+            suite="memory",
+            implementation=implementation,
+            task=task,
+            model=model,
+            dtype=dtype,
+            batch=batch,
+            mode="eager",
+            timed=options.device != "cpu",  # memory of a device is shared, that of a process is its own
+            time_limit_s=options.time_limit_s or axes.time_limit_s,
+        )
 
 
 def run(cell: Cell, results: Path) -> int:
