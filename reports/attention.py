@@ -4,8 +4,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from vitbench.records import MeasurementRecord, Outcome
 from vitbench.reports.throughput import CONDITION_CHARACTERS
-from vitbench.results import MeasurementRecord, Outcome, Run
+from vitbench.results import Run
 from vitbench.wording import abridged, plural
 
 

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vitbench.memory_fit import Growth, growths
-from vitbench.results import MeasurementRecord, Run
+from vitbench.records import MeasurementRecord
+from vitbench.results import Run
 
 
 @dataclass(frozen=True, kw_only=True)

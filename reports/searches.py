@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vitbench.results import MeasurementRecord, Run
+from vitbench.records import MeasurementRecord
+from vitbench.results import Run
 
 
 @dataclass(frozen=True, kw_only=True)

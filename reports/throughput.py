@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from vitbench.conditions.record import Validity
 from vitbench.limits.roofline import Standing, ceilings_text
-from vitbench.results import MeasurementRecord, Outcome, Run
+from vitbench.records import MeasurementRecord, Outcome
+from vitbench.results import Run
 from vitbench.wording import abridged, plural
 
 CONDITION_CHARACTERS = 80

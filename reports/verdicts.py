@@ -4,10 +4,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from vitbench.matrix import Column, Mark, Matrix, Outcome, Row
+from vitbench.records import VerdictRecord
 from vitbench.reports.environment import flat
 from vitbench.reports.throughput import Comparison, Measurement
 from vitbench.requirement import Level, Tally, Verdict
-from vitbench.results import Run, VerdictRecord
+from vitbench.results import Run
 from vitbench.wording import plain, plural
 
 TONES: dict[str, str] = {

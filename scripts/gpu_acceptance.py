@@ -16,9 +16,10 @@ from xml.etree import ElementTree as ET
 
 from vitbench.conditions.record import Validity
 from vitbench.errors import ResultsUnreadable
+from vitbench.records import MeasurementRecord, Outcome
 from vitbench.report import write_report
 from vitbench.requirement import Verdict
-from vitbench.results import MeasurementRecord, Outcome, Run, read
+from vitbench.results import Run, read
 
 BUDGET_S = 530.0  # of nine minutes
 SHARES = {"tests": 0.3, "conformance": 0.2}  # of the budget; what they leave is the measurements'

@@ -13,8 +13,9 @@ import tempfile
 import time
 from pathlib import Path
 
+from vitbench.records import RequirementRecord
 from vitbench.registry import installed
-from vitbench.results import RequirementRecord, read
+from vitbench.results import read
 
 
 def main() -> int:

@@ -4,7 +4,8 @@ from collections.abc import Iterable
 
 import pytest
 
-from vitbench.results import RequirementRecord, VerdictRecord, read
+from vitbench.records import RequirementRecord, VerdictRecord
+from vitbench.results import read
 
 SQUARES_ONLY = {"VIT-POS-RECTANGULAR", "VIT-POS-EQUAL-COUNT"}
 RESIZE = {

@@ -13,19 +13,9 @@ from typing import Any
 
 from sample_traces import hostile_trace, traces
 
+from vitbench.records import Footer, Header, MeasurementRecord, Outcome, Record, RequirementRecord, VerdictRecord
 from vitbench.requirement import Level, Status, tally, verdict
-from vitbench.results import (
-    Footer,
-    Header,
-    MeasurementRecord,
-    Outcome,
-    Record,
-    RequirementRecord,
-    ResultsWriter,
-    Run,
-    VerdictRecord,
-    read,
-)
+from vitbench.results import ResultsWriter, Run, read
 
 REQUIREMENTS = (
     ("VIT-PATCH-COUNT", "MUST", "An image of H x W pixels must become N = HW / (P_h P_w) patch tokens of width D."),

@@ -10,8 +10,9 @@ from vitbench import report, summary
 from vitbench.executor import Finished
 from vitbench.plan import Cell
 from vitbench.progress import finished_line
+from vitbench.records import Footer, Header, MeasurementRecord, Outcome, Precision, Shape
 from vitbench.reports.attention import kernel_comparisons
-from vitbench.results import Footer, Header, MeasurementRecord, Outcome, Precision, ResultsWriter, Run, Shape, read
+from vitbench.results import ResultsWriter, Run, read
 
 CELL = Cell(
     suite="attention",

@@ -19,7 +19,8 @@ from vitbench.errors import AdapterBroken, NotSupported, RequirementFailed
 from vitbench.kernel_registry import BUILT_IN
 from vitbench.options import Options
 from vitbench.plan import Cell, plan
-from vitbench.results import Follower, MeasurementRecord, Outcome, Shape, from_line, to_line
+from vitbench.records import MeasurementRecord, Outcome, Shape
+from vitbench.results import Follower, from_line, to_line
 from vitbench.suite import Ending, load
 from vitbench.suites.attention import attend, calls, precision
 from vitbench.suites.attention.suite import BOTH, COLD, FORWARD, ON_CPU, ON_CUDA, REPLAY, shape_of

@@ -28,8 +28,8 @@ from sample_runs import (
 
 from vitbench.compare import main
 from vitbench.exports import text
+from vitbench.records import Footer, Record
 from vitbench.requirement import Status
-from vitbench.results import Footer, Record
 from vitbench.scorecard import Scorecard, scorecard
 
 FOOTER = Footer(finished_at="2026-11-22T15:50:44+00:00", status="complete", duration_s=762.4)

@@ -8,8 +8,8 @@ import pytest
 from vitbench.adapter import NotSupported
 from vitbench.models import model_config
 from vitbench.plan import Cell
+from vitbench.records import MeasurementRecord, Outcome
 from vitbench.reference.cost import multiply_accumulates
-from vitbench.results import MeasurementRecord, Outcome
 from vitbench.suites.counts.measure import measure
 
 CELL = Cell(

@@ -19,8 +19,9 @@ from vitbench.errors import AdapterBroken, NotSupported
 from vitbench.executor import Event, Finished, Recorded, Started, execute
 from vitbench.measurement import record, unmeasured
 from vitbench.plan import Cell
+from vitbench.records import MeasurementRecord, Outcome, RequirementRecord, Result, VerdictRecord
 from vitbench.requirement import Level, Status, Verdict
-from vitbench.results import MeasurementRecord, Outcome, RequirementRecord, Result, VerdictRecord, append, to_line
+from vitbench.results import append, to_line
 from vitbench.suite import Suite
 
 MEASURING = Cell(

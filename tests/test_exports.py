@@ -24,8 +24,8 @@ from sample_runs import (
 
 from vitbench.errors import UsageError
 from vitbench.exports import badge, junit, markdown
+from vitbench.records import Footer, Record, VerdictRecord
 from vitbench.requirement import Status, Tally, Verdict
-from vitbench.results import Footer, Record, VerdictRecord
 from vitbench.scorecard import Scorecard, scorecard, showing
 from vitbench.wording import plain
 

@@ -15,7 +15,8 @@ from vitbench.errors import is_lack_of_memory
 from vitbench.executor import Finished, execute
 from vitbench.plan import Cell
 from vitbench.progress import finished_line
-from vitbench.results import MeasurementRecord, Outcome, from_line
+from vitbench.records import MeasurementRecord, Outcome
+from vitbench.results import from_line
 
 MIB = 2**20
 TINY = {"model": "Ti/16@32,depth=1,width=48", "dtype": "float32", "mode": "eager", "batch": 1}

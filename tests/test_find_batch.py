@@ -17,8 +17,9 @@ from vitbench.models import model_config
 from vitbench.options import parse
 from vitbench.plan import Cell, plan
 from vitbench.progress import title
+from vitbench.records import Header, MeasurementRecord, Outcome
 from vitbench.reference.memory import activation_bytes
-from vitbench.results import Follower, Header, MeasurementRecord, Outcome, append, from_line, read, to_line
+from vitbench.results import Follower, append, from_line, read, to_line
 from vitbench.run import main
 from vitbench.suites.throughput import find_batch
 from vitbench.workload import POOL_SIZE

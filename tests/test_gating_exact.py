@@ -13,8 +13,9 @@ from vitbench.gating import exact
 from vitbench.gating.decision import Decision
 from vitbench.gating.facts import facts
 from vitbench.gating.outcome import Outcome as Gated
+from vitbench.records import Counts, MeasurementRecord, Outcome
 from vitbench.requirement import Status
-from vitbench.results import Counts, MeasurementRecord, Outcome, Run
+from vitbench.results import Run
 
 COUNTS = Counts(operators={"aten::mm": 40, "aten::add": 60}, flops=1000, graph_breaks=0, attention=["aten::sdpa"])
 CELL = MeasurementRecord(

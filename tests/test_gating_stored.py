@@ -18,8 +18,9 @@ from vitbench.gating import baseline
 from vitbench.gating.decision import BaseUnavailable, Decision
 from vitbench.gating.facts import Facts, facts
 from vitbench.gating.stored import LEAST_RUNS, Policy, compare, difference
+from vitbench.records import MeasurementRecord, Outcome
 from vitbench.requirement import Status
-from vitbench.results import MeasurementRecord, Outcome, Run
+from vitbench.results import Run
 
 CELL = MeasurementRecord(
     cell="throughput inference mine",

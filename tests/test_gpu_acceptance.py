@@ -12,8 +12,9 @@ from types import ModuleType
 import pytest
 from sample_runs import header, measurement, requirement, run_of, verdict_of
 
+from vitbench.records import MeasurementRecord, Outcome
 from vitbench.requirement import Status, Verdict
-from vitbench.results import MeasurementRecord, Outcome, read
+from vitbench.results import read
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "scripts" / "gpu_acceptance.py"

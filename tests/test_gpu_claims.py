@@ -30,7 +30,7 @@ from vitbench.gating.slowdown import Slowdown
 from vitbench.limits.ceilings import measure_ceilings
 from vitbench.limits.peaks import peak_of
 from vitbench.plan import Cell
-from vitbench.results import MeasurementRecord, Outcome
+from vitbench.records import MeasurementRecord, Outcome
 from vitbench.suites.attention.attend import measure as measure_attention
 from vitbench.suites.attention.calls import captured
 from vitbench.suites.attention.suite import BOTH, COLD, FORWARD

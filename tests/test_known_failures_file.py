@@ -8,8 +8,8 @@ from sample_runs import requirement
 from vitbench.errors import KnownFailuresUnusable, OutputUnwritable
 from vitbench.known_failures import Situation, load
 from vitbench.known_failures_file import Update, update, write
+from vitbench.records import RequirementRecord
 from vitbench.requirement import Status
-from vitbench.results import RequirementRecord
 
 HERE = Situation(version="1.4.2", preset="quick", device="cpu", torch="2.14.1", python="3.11.7")
 

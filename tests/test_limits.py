@@ -14,8 +14,9 @@ from vitbench.limits.peaks import PEAKS, Peak, peak_of
 from vitbench.limits.roofline import Ceilings, Copy, Product, roofline, standing
 from vitbench.measurement import record
 from vitbench.plan import Cell
+from vitbench.records import MeasurementRecord, Outcome
 from vitbench.reference.cost import Work
-from vitbench.results import MeasurementRecord, Outcome, from_line, read, to_line
+from vitbench.results import from_line, read, to_line
 from vitbench.suites.limits import suite
 from vitbench.timer import Effort
 

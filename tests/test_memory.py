@@ -12,9 +12,10 @@ from vitbench.conditions.record import Validity
 from vitbench.memory_fit import growths
 from vitbench.models import model_config
 from vitbench.plan import Cell
+from vitbench.records import Memory, Outcome
 from vitbench.reference.config import ViTConfig
 from vitbench.reference.memory import activation_bytes, optimizer_bytes, parameter_bytes
-from vitbench.results import Memory, Outcome, from_line, to_line
+from vitbench.results import from_line, to_line
 from vitbench.suites.memory import measure as memory_suite
 from vitbench.suites.memory.suite import plan
 

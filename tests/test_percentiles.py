@@ -11,7 +11,8 @@ from vitbench import report, summary
 from vitbench.measurement import record
 from vitbench.percentiles import latencies, percentiles
 from vitbench.plan import Cell
-from vitbench.results import Footer, Header, MeasurementRecord, Outcome, ResultsWriter, Run, read
+from vitbench.records import Footer, Header, MeasurementRecord, Outcome
+from vitbench.results import ResultsWriter, Run, read
 
 CELL = Cell(
     suite="throughput",

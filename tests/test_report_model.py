@@ -23,9 +23,9 @@ from sample_runs import (
 from vitbench.conditions.record import Evidence, Validity
 from vitbench.errors import ResultsUnreadable
 from vitbench.matrix import run_labels
+from vitbench.records import Footer, Record, RequirementRecord, VerdictRecord
 from vitbench.reports import model
 from vitbench.requirement import Level, Status, Verdict
-from vitbench.results import Footer, Record, RequirementRecord, VerdictRecord
 
 FOOTER = Footer(finished_at="2026-11-22T15:50:44+00:00", status="complete", duration_s=762.4)
 

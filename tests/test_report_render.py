@@ -16,9 +16,9 @@ from sample_runs import header, hostile, judged, large, measurement, nowhere, re
 from vitbench.conditions.record import Evidence, Validity
 from vitbench.errors import HarnessError, OutputUnwritable
 from vitbench.limits.roofline import Ceilings, Copy, Product
+from vitbench.records import Record
 from vitbench.reports import model, render
 from vitbench.requirement import Status
-from vitbench.results import Record
 
 HOSTILE = {
     "markup": "<script>alert(1)</script><img src=x onerror=alert(1)>",

@@ -9,23 +9,18 @@ from typing import Any
 import pytest
 
 from vitbench.errors import OutputUnwritable, ResultsUnreadable
-from vitbench.requirement import Level, Status, Tally, Verdict
-from vitbench.results import (
+from vitbench.records import (
     SCHEMA_VERSION,
-    Follower,
     Footer,
     Header,
     MeasurementRecord,
     Outcome,
     Record,
     RequirementRecord,
-    ResultsWriter,
     VerdictRecord,
-    append,
-    from_line,
-    read,
-    to_line,
 )
+from vitbench.requirement import Level, Status, Tally, Verdict
+from vitbench.results import Follower, ResultsWriter, append, from_line, read, to_line
 
 HEADER = Header(
     vitbench_version="0.1",

@@ -15,8 +15,7 @@ from vitbench.adapters.reference import ReferenceAdapter
 from vitbench.batch_search import BatchSearch
 from vitbench.measurement import unmeasured
 from vitbench.plan import Cell
-from vitbench.requirement import Level, Status, Tally, Verdict
-from vitbench.results import (
+from vitbench.records import (
     SCHEMA_VERSION,
     Counts,
     Footer,
@@ -27,8 +26,9 @@ from vitbench.results import (
     Record,
     RequirementRecord,
     VerdictRecord,
-    to_line,
 )
+from vitbench.requirement import Level, Status, Tally, Verdict
+from vitbench.results import to_line
 from vitbench.session import ConformanceSession, Options
 from vitbench.suite import Ending
 from vitbench.suites.throughput import measure as throughput

@@ -22,7 +22,8 @@ from vitbench.folders import LOCK, RESULTS, holding
 from vitbench.measurement import record
 from vitbench.plan import Cell
 from vitbench.preflight import Preflight
-from vitbench.results import Outcome, ResultsWriter, read, to_line
+from vitbench.records import Outcome
+from vitbench.results import ResultsWriter, read, to_line
 
 ASKED = ("--impl", "reference", "--suite", "throughput", "--task", "inference", "--model", "Ti/16@32")
 BATCHES = ("--batch", "1", "--batch", "2", "--batch", "3")

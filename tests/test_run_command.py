@@ -18,8 +18,9 @@ from vitbench.__main__ import main as vitbench_main
 from vitbench.environment import without_places
 from vitbench.errors import DeviceUnavailable, OutputCut
 from vitbench.folders import new_folder
+from vitbench.records import Footer, Outcome
 from vitbench.requirement import Verdict
-from vitbench.results import Footer, Outcome, ResultsWriter, Run, read
+from vitbench.results import ResultsWriter, Run, read
 from vitbench.specification import requirements
 
 TINY = ("--model", "Ti/16@32,depth=1,width=48", "--batch", "1", "--task", "inference")

@@ -19,7 +19,8 @@ from vitbench.measurement import record
 from vitbench.options import parse
 from vitbench.plan import Cell, plan
 from vitbench.progress import finished_line
-from vitbench.results import Footer, Header, MeasurementRecord, Outcome, ResultsWriter, Run, read
+from vitbench.records import Footer, Header, MeasurementRecord, Outcome
+from vitbench.results import ResultsWriter, Run, read
 from vitbench.suites.self.loads import busy_wait, cycles_per_s, spin
 from vitbench.suites.self.timers import Readings, by_torch_adaptive, by_torch_blocked, by_vitbench
 from vitbench.timer import CpuClock, Effort

@@ -14,9 +14,10 @@ from vitbench.executor import Finished, Recorded, Started
 from vitbench.limits.roofline import Ceilings, Copy, Product, roofline
 from vitbench.measurement import record
 from vitbench.plan import Cell
+from vitbench.records import Header, MeasurementRecord, Memory, Outcome, VerdictRecord
 from vitbench.reference.cost import Work
 from vitbench.requirement import Tally, Verdict
-from vitbench.results import Header, MeasurementRecord, Memory, Outcome, Run, VerdictRecord
+from vitbench.results import Run
 from vitbench.traces.record import TraceRecord
 
 JUDGING = Cell(suite="conformance", implementation="timm")

@@ -6,8 +6,8 @@ import pytest
 from sample_runs import records
 
 from vitbench import terminal
+from vitbench.records import RequirementRecord, VerdictRecord
 from vitbench.requirement import Status, Tally, failed_besides
-from vitbench.results import RequirementRecord, VerdictRecord
 
 REQUIREMENT = next(record for record in records() if isinstance(record, RequirementRecord))
 VERDICT = next(record for record in records() if isinstance(record, VerdictRecord))

@@ -16,8 +16,9 @@ from vitbench.layout import MemoryLayout
 from vitbench.measurement import unmeasured
 from vitbench.models import model_config
 from vitbench.plan import Cell
+from vitbench.records import MeasurementRecord, Outcome
 from vitbench.reference.cost import multiply_accumulates
-from vitbench.results import MeasurementRecord, Outcome, from_line, to_line
+from vitbench.results import from_line, to_line
 from vitbench.suite import Ending
 from vitbench.suites.throughput import measure as throughput
 from vitbench.timer import Effort

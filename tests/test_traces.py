@@ -14,7 +14,8 @@ from test_executor import MEASURING, script
 from vitbench import run
 from vitbench.executor import Finished, Recorded, execute
 from vitbench.plan import Cell
-from vitbench.results import Outcome, read, to_line
+from vitbench.records import Outcome
+from vitbench.results import read, to_line
 from vitbench.suites.throughput import measure as throughput
 from vitbench.suites.throughput import suite as throughput_suite
 from vitbench.timer import Effort

@@ -16,9 +16,9 @@ from vitbench.models import model_config
 from vitbench.options import COMPILED, MODES, TASKS, parse
 from vitbench.plan import Cell
 from vitbench.process import age_s
+from vitbench.records import MeasurementRecord, Outcome
 from vitbench.reference.config import ViTConfig
 from vitbench.reference.cost import training_step
-from vitbench.results import MeasurementRecord, Outcome
 from vitbench.suites.throughput import measure as throughput
 from vitbench.suites.throughput.suite import plan
 from vitbench.timer import Effort

@@ -11,7 +11,7 @@ import pytest
 
 from vitbench.environment import describe
 from vitbench.errors import NotSupported, VitbenchError
-from vitbench.results import MeasurementRecord
+from vitbench.records import MeasurementRecord
 from vitbench.timer import (
     Clock,
     Effort,

@@ -18,7 +18,8 @@ from vitbench.errors import NotSupported, VitbenchError, is_lack_of_memory
 from vitbench.exclusive import exclusively
 from vitbench.plan import Cell
 from vitbench.process import die_with_parent
-from vitbench.results import Outcome, append
+from vitbench.records import Outcome
+from vitbench.results import append
 from vitbench.suite import Ending, load
 
 _GRACE_S = 30  # after its time limit, for a cell that outlived its executor, where the kernel does not end it

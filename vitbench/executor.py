@@ -12,7 +12,8 @@ from pathlib import Path
 from vitbench.environment import without_places
 from vitbench.plan import Cell
 from vitbench.process import Child, how_it_ended, module_command
-from vitbench.results import Follower, MeasurementRecord, Outcome, Record, Result, VerdictRecord
+from vitbench.records import MeasurementRecord, Outcome, Record, Result, VerdictRecord
+from vitbench.results import Follower
 from vitbench.statistics import median
 from vitbench.suite import Ending, load
 from vitbench.traces.record import TraceRecord

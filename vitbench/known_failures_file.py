@@ -10,8 +10,8 @@ from typing import Any
 
 from vitbench.errors import KnownFailuresUnusable, OutputUnwritable
 from vitbench.known_failures import KnownFailures
+from vitbench.records import RequirementRecord
 from vitbench.requirement import Status
-from vitbench.results import RequirementRecord
 
 _HEADER = re.compile(r"^\[\s*[\"']?([A-Z0-9-]+)[\"']?\s*(?:\.[^\]]*)?\]", re.MULTILINE)
 _MARGIN = re.compile(r"^(margin\s*=\s*)[^\s#]+", re.MULTILINE)

@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from vitbench.folders import RESULTS
+from vitbench.records import RequirementRecord, VerdictRecord
 from vitbench.requirement import AREAS, Level, Status
-from vitbench.results import RequirementRecord, Run, VerdictRecord
+from vitbench.results import Run
 from vitbench.wording import plain
 
 AREA_TITLES = {

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vitbench.plan import Cell
-from vitbench.results import MeasurementRecord, Outcome
+from vitbench.records import MeasurementRecord, Outcome
 from vitbench.suite import Ending
 from vitbench.timer import Timing
 

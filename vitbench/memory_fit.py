@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import linear_regression
 
-from vitbench.results import MeasurementRecord
+from vitbench.records import MeasurementRecord
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from vitbench.results import MeasurementRecord
+from vitbench.records import MeasurementRecord
 from vitbench.statistics import Interval, median, median_interval, quantile, quantile_interval
 
 SHARES = (0.5, 0.9, 0.99)

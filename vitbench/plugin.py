@@ -26,8 +26,8 @@ from vitbench.imports import undisturbed_imports
 if TYPE_CHECKING:
     from vitbench.candidate import Candidate
     from vitbench.kernel import Kernel
+    from vitbench.records import VerdictRecord
     from vitbench.requirement import Subject
-    from vitbench.results import VerdictRecord
     from vitbench.session import ConformanceSession, Introduction, Options
     from vitbench.stored_example import StoredExample
     from vitbench.supervision import Supervisor

@@ -13,8 +13,8 @@ from vitbench.batch_search import BatchSearch
 from vitbench.executor import Event, Finished, Recorded, Started
 from vitbench.limits.roofline import ceilings_text
 from vitbench.plan import Cell
+from vitbench.records import SELF, MeasurementRecord, Outcome, RequirementRecord, Result, VerdictRecord
 from vitbench.requirement import Verdict
-from vitbench.results import SELF, MeasurementRecord, Outcome, RequirementRecord, Result, VerdictRecord
 
 _PLAIN = ("", "float32", "eager")  # goes without saying
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from vitbench.errors import OutputCut, OutputUnwritable
-from vitbench.results import SCHEMA_VERSION, Footer, Header, MeasurementRecord, VerdictRecord, from_line, to_line
+from vitbench.records import SCHEMA_VERSION, Footer, Header, MeasurementRecord, VerdictRecord
+from vitbench.results import from_line, to_line
 
 SET_ASIDE = "set-aside.jsonl"  # beside the results
 _NEXT = "choose another folder with --output, or begin anew with --fresh, which keeps the old results beside the new"

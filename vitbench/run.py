@@ -26,8 +26,9 @@ from vitbench.folders import RESULTS, holding, new_folder, put_aside, require_fr
 from vitbench.options import Options, parse
 from vitbench.plan import Cell, plan, widest_first
 from vitbench.progress import display, waiting
+from vitbench.records import Footer, Header, Outcome
 from vitbench.requirement import Verdict
-from vitbench.results import Footer, Header, Outcome, ResultsWriter, Run
+from vitbench.results import ResultsWriter, Run
 from vitbench.suite import load
 from vitbench.traces import tables
 from vitbench.traces.folders import trace_folders

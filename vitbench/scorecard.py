@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 
 from vitbench.errors import UsageError
 from vitbench.matrix import Column, Matrix, Row, chosen, columns, matrix, run_labels
+from vitbench.records import Header, RequirementRecord, VerdictRecord
 from vitbench.requirement import Level, Subject, Tally, Verdict, tally
-from vitbench.results import Header, RequirementRecord, Run, VerdictRecord
+from vitbench.results import Run
 from vitbench.specification import total
 from vitbench.wording import plain, plural
 

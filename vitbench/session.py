@@ -22,10 +22,11 @@ from vitbench.errors import AdapterBroken, OutputCut, OutputUnwritable, Vitbench
 from vitbench.evidence import Evidence
 from vitbench.kernel import Kernel, smoke_kernel
 from vitbench.known_failures import NONE, KnownFailures, Situation, load
+from vitbench.records import Footer, Header, Record, RequirementRecord, VerdictRecord
 from vitbench.registry import resolve, resolve_kernel
 from vitbench.requirement import Level, Status, Subject, Tally, Verdict, tally
 from vitbench.requirement import verdict as requirement_verdict
-from vitbench.results import Footer, Header, Record, RequirementRecord, ResultsWriter, VerdictRecord
+from vitbench.results import ResultsWriter
 from vitbench.smoke import smoke
 from vitbench.specification import REQUIREMENTS, requirements, total
 

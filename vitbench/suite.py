@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vitbench.errors import HarnessError, UsageError
-from vitbench.results import Outcome, Record, Result
+from vitbench.records import Outcome, Record, Result
 
 if TYPE_CHECKING:
     from vitbench.options import Options

@@ -18,8 +18,9 @@ from vitbench.check import Judgement, is_slow
 from vitbench.evidence import Evidence, watching
 from vitbench.forked import AVAILABLE, Forked, NoAnswer, Tell
 from vitbench.imports import undisturbed_imports
+from vitbench.records import RequirementRecord
 from vitbench.requirement import Status, Verdict
-from vitbench.results import RequirementRecord, to_line
+from vitbench.results import to_line
 from vitbench.session import ConformanceSession, Introduction
 from vitbench.terminal import failure_text
 

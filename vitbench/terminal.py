@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from vitbench.assertions import margin_text
+from vitbench.records import RequirementRecord, VerdictRecord
 from vitbench.requirement import Status, Verdict, failed_besides
-from vitbench.results import RequirementRecord, VerdictRecord
 from vitbench.specification import requirements
 from vitbench.wording import abridged
 

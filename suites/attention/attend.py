@@ -23,8 +23,8 @@ from vitbench.limits.roofline import roofline
 from vitbench.measurement import figures, record
 from vitbench.models import model_config
 from vitbench.plan import Cell
+from vitbench.records import MeasurementRecord, Outcome, Precision
 from vitbench.reference.cost import Work, attention_backward, attention_forward
-from vitbench.results import MeasurementRecord, Outcome, Precision
 from vitbench.suites.attention.calls import Calls, sampled
 from vitbench.suites.attention.precision import of_answers
 from vitbench.suites.attention.refusal import asked

@@ -15,7 +15,7 @@ from vitbench.assertions import (
 from vitbench.errors import HarnessError, NotSupported
 from vitbench.kernel_cases import Inputs
 from vitbench.kernel_truth import NAMES, Truth
-from vitbench.results import Precision
+from vitbench.records import Precision
 
 MOST_PAIRS = 2**24
 """Query-key pairs, over heads and images, that are judged: the reference holds a score of each, in float64."""

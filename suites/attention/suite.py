@@ -10,7 +10,8 @@ from vitbench.measurement import unmeasured
 from vitbench.models import model_config
 from vitbench.options import Options
 from vitbench.plan import Cell
-from vitbench.results import MeasurementRecord, Shape, append
+from vitbench.records import MeasurementRecord, Shape
+from vitbench.results import append
 from vitbench.suite import Ending, Suite
 
 FORWARD, BOTH = "forward", "forward+backward"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from vitbench.options import Options
 from vitbench.plan import Cell
+from vitbench.records import RequirementRecord, VerdictRecord
 from vitbench.requirement import Level, Tally, Verdict, tally
-from vitbench.results import RequirementRecord, VerdictRecord
 from vitbench.specification import total
 from vitbench.suite import Ending, Suite
 

@@ -17,9 +17,9 @@ from vitbench.measurement import record
 from vitbench.models import model_config
 from vitbench.operations import is_fused_attention
 from vitbench.plan import Cell
+from vitbench.records import Counts, MeasurementRecord, Outcome
 from vitbench.reference.cost import multiply_accumulates
 from vitbench.registry import resolve
-from vitbench.results import Counts, MeasurementRecord, Outcome
 from vitbench.tracing import Logits
 from vitbench.workload import Training, Workload, prepared
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from vitbench.measurement import record, unmeasured
 from vitbench.options import Options
 from vitbench.plan import Cell
-from vitbench.results import LIMITS, Outcome, append
+from vitbench.records import LIMITS, Outcome
+from vitbench.results import append
 from vitbench.suite import Suite
 
 _TIME_LIMIT_S = 120.0

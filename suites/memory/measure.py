@@ -19,9 +19,9 @@ from vitbench.environment import device_name
 from vitbench.measurement import record
 from vitbench.models import model_config
 from vitbench.plan import Cell
+from vitbench.records import MeasurementRecord, Memory, Outcome
 from vitbench.reference.memory import activation_bytes, optimizer_bytes, parameter_bytes
 from vitbench.registry import resolve
-from vitbench.results import MeasurementRecord, Memory, Outcome
 from vitbench.timer import span_of_time
 from vitbench.workload import Training, Workload, prepared
 

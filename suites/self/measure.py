@@ -10,7 +10,7 @@ from vitbench.conditions.watch import watching
 from vitbench.environment import device_name
 from vitbench.measurement import figures, record
 from vitbench.plan import Cell
-from vitbench.results import MeasurementRecord, Outcome
+from vitbench.records import MeasurementRecord, Outcome
 from vitbench.suites.self.loads import LOADS_S, busy_wait, spin
 from vitbench.suites.self.suite import COMMANDS, START
 from vitbench.suites.self.timers import ON_CPU, ON_CUDA, Readings, Timer, by_vitbench

@@ -7,7 +7,8 @@ from pathlib import Path
 from vitbench.measurement import unmeasured
 from vitbench.options import Options
 from vitbench.plan import Cell
-from vitbench.results import SELF, append
+from vitbench.records import SELF
+from vitbench.results import append
 from vitbench.suite import Suite
 from vitbench.suites.self.loads import LOADS_S
 from vitbench.suites.self.timers import ON_CPU, ON_CUDA

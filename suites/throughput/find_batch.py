@@ -19,8 +19,9 @@ from vitbench.memory_available import available_bytes
 from vitbench.models import model_config
 from vitbench.plan import Cell
 from vitbench.process import Child, how_it_ended
+from vitbench.records import MeasurementRecord, Outcome
 from vitbench.reference.memory import activation_bytes, optimizer_bytes, parameter_bytes
-from vitbench.results import Follower, MeasurementRecord, Outcome, append
+from vitbench.results import Follower, append
 from vitbench.suites.throughput.suite import TIME_LIMIT_S
 from vitbench.workload import POOL_SIZE
 

@@ -29,9 +29,9 @@ from vitbench.models import model_config
 from vitbench.options import COMPILED
 from vitbench.plan import Cell
 from vitbench.process import age_s
+from vitbench.records import MeasurementRecord, Outcome
 from vitbench.reference.cost import forward, multiply_accumulates, training_step
 from vitbench.registry import resolve
-from vitbench.results import MeasurementRecord, Outcome
 from vitbench.timer import Clock, Effort, Launch, Timing, clock_for, sample
 
 EFFORT = {

@@ -9,7 +9,8 @@ from pathlib import Path
 from vitbench.measurement import unmeasured
 from vitbench.options import CHANNELS_LAST, COMPILED, Options
 from vitbench.plan import Cell
-from vitbench.results import MeasurementRecord, append
+from vitbench.records import MeasurementRecord
+from vitbench.results import append
 from vitbench.suite import Suite
 
 

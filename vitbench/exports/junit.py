@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from xml.etree import ElementTree as ET
 
 from vitbench.matrix import Column, Outcome, Row
+from vitbench.records import RequirementRecord
 from vitbench.requirement import Verdict
-from vitbench.results import RequirementRecord
 from vitbench.scorecard import Scorecard, Standing
 from vitbench.wording import abridged, plain, xml_text
 

@@ -19,8 +19,9 @@ from vitbench.folders import RESULTS
 from vitbench.gating.decision import BaseUnavailable
 from vitbench.gating.facts import Facts, Judged, Measured, Source, facts
 from vitbench.gating.key import differences
+from vitbench.records import Outcome
 from vitbench.requirement import Status
-from vitbench.results import Outcome, read
+from vitbench.results import read
 
 HOME = Path("vitbench-baselines")
 _FORMAT, _VERSION = "vitbench baseline", 1

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from vitbench.gating.decision import Decision
 from vitbench.gating.facts import OF_THE_MODEL, Facts, Judged, Measured
 from vitbench.gating.outcome import Finding, Outcome, percent
+from vitbench.records import Outcome as Came
 from vitbench.requirement import Status
-from vitbench.results import Outcome as Came
 from vitbench.wording import plural
 
 _SHOWN = 5  # cells in a note

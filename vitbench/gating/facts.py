@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 
 from vitbench.conditions.record import Validity
 from vitbench.gating.key import key
+from vitbench.records import MeasurementRecord, Outcome
 from vitbench.requirement import Status
-from vitbench.results import MeasurementRecord, Outcome, Run, to_line
+from vitbench.results import Run, to_line
 from vitbench.wording import plural
 
 OF_THE_MODEL = ("parameters", "multiply-accumulates")

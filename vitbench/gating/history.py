@@ -19,7 +19,7 @@ from statistics import median
 from vitbench.gating.decision import Decision
 from vitbench.gating.key import key
 from vitbench.gating.outcome import Finding, Outcome, as_relative, percent
-from vitbench.results import Outcome as Measured
+from vitbench.records import Outcome as Measured
 from vitbench.results import Run
 from vitbench.wording import plural
 

@@ -18,7 +18,7 @@ from vitbench.gating.decision import Decision
 from vitbench.gating.facts import Facts
 from vitbench.gating.key import differences
 from vitbench.gating.outcome import Finding, Outcome, as_relative, percent
-from vitbench.results import Outcome as Came
+from vitbench.records import Outcome as Came
 from vitbench.statistics import rejected_by_holm
 from vitbench.wording import plural
 

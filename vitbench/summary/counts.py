@@ -7,7 +7,7 @@ from rich.text import Text
 
 from vitbench import units
 from vitbench.console import fitting_table
-from vitbench.results import Counts, MeasurementRecord
+from vitbench.records import Counts, MeasurementRecord
 from vitbench.summary.doubts import note
 
 

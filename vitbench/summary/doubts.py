@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.text import Text
 
 from vitbench.conditions.record import Validity
-from vitbench.results import SELF, MeasurementRecord, Outcome, VerdictRecord
+from vitbench.records import SELF, MeasurementRecord, Outcome, VerdictRecord
 
 
 def rank(record: MeasurementRecord) -> tuple[str, str, int, float]:

@@ -10,7 +10,7 @@ from vitbench import units
 from vitbench.console import fitting_table
 from vitbench.memory_fit import growths
 from vitbench.progress import result_text
-from vitbench.results import MeasurementRecord, Memory, Outcome
+from vitbench.records import MeasurementRecord, Memory, Outcome
 from vitbench.summary.doubts import invalid, note
 
 _POINTS_OF_A_LINE = 2  # which always lie on one

@@ -9,7 +9,7 @@ from rich.text import Text
 from vitbench import units
 from vitbench.console import fitting_table
 from vitbench.progress import result_text
-from vitbench.results import MeasurementRecord
+from vitbench.records import MeasurementRecord
 from vitbench.summary.doubts import note
 
 

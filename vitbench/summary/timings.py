@@ -11,7 +11,8 @@ from vitbench import units
 from vitbench.console import fitting_table, table_or_lines
 from vitbench.percentiles import Latency, latencies
 from vitbench.progress import result_text
-from vitbench.results import MeasurementRecord, Run
+from vitbench.records import MeasurementRecord
+from vitbench.results import Run
 from vitbench.summary.doubts import invalid, note, rank
 
 _WIDTH_OF_LIMITS = 110  # below this, no columns for them

@@ -8,8 +8,9 @@ from rich.text import Text
 
 from vitbench import units
 from vitbench.console import fitting_table
+from vitbench.records import Outcome, RequirementRecord, VerdictRecord
 from vitbench.requirement import Level, Status, Verdict
-from vitbench.results import Outcome, RequirementRecord, Run, VerdictRecord
+from vitbench.results import Run
 
 _FAILURES_SHOWN = 4
 _STYLES = {Verdict.CONFORMS: "bold green", Verdict.INCOMPLETE: "bold yellow", Verdict.HARNESS_ERROR: "bold magenta"}
