@@ -144,6 +144,12 @@ def test_a_pure_dtype_is_that_of_weights_and_answers(watched: Watched, name: str
     assert record.roofline.arithmetic == name
 
 
+@pytest.mark.parametrize("name", ["bfloat16", "float16"])
+def test_training_in_a_pure_dtype_leaves_weights_that_are_numbers(watched: Watched, name: str) -> None:
+    measured(task="training", dtype=name)
+    assert all(parameter.isfinite().all() for parameter in watched.model.parameters())
+
+
 def test_autocast_keeps_weights_in_float32_and_multiplies_in_halves(watched: Watched) -> None:
     record = measured(dtype="autocast-bfloat16")
     assert {p.dtype for p in watched.model.parameters()} == {torch.float32}

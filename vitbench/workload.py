@@ -22,6 +22,7 @@ from vitbench.reference.parameters import exercised_weights
 from vitbench.tracing import Logits
 
 POOL_SIZE = 4  # batches
+_EPS, _EPS_IN_HALVES = 1e-8, 1e-4  # torch's own, and one that float16 has: where it is zero, so is what is divided by
 _LEARNING_RATE = 1e-6  # small, so that thousands of steps on noise leave the weights as they are
 
 
@@ -87,7 +88,8 @@ class Training:
         self.trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
         if not self.trained:
             raise NotSupported("none of its parameters asks for a gradient")
-        self.optimizer = torch.optim.AdamW(self.trained, lr=_LEARNING_RATE)
+        eps = _EPS_IN_HALVES if any(one.dtype == torch.float16 for one in self.trained) else _EPS
+        self.optimizer = torch.optim.AdamW(self.trained, lr=_LEARNING_RATE, eps=eps)
         generator = torch.Generator().manual_seed(cell.seed)
         self._labels = torch.randint(classes, (cell.batch,), generator=generator).to(cell.device)
         self._work, self._loss = work, torch.zeros(())
