@@ -235,7 +235,7 @@ def test_a_mistake_is_one_line_and_exit_code_4(
 
 
 def test_cells_are_those_of_vitbench_run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vitbench.options.usable_cores", lambda: 2)
+    monkeypatch.setattr("vitbench.arguments.usable_cores", lambda: 2)
     axes = (
         "--batch",
         "1",

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from vitbench import options, preflight, run
+from vitbench import arguments, options, preflight, run
 from vitbench.__main__ import main as vitbench_main
 from vitbench.environment import without_places
 from vitbench.errors import DeviceUnavailable, OutputCut
@@ -213,7 +213,7 @@ def test_bad_input_gets_one_line_and_the_right_exit_code(
 def test_more_threads_than_the_process_has_cores_are_refused(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(options, "usable_cores", lambda: 3)
+    monkeypatch.setattr(arguments, "usable_cores", lambda: 3)
     assert options.parse(["--threads", "3"]).threads == 3
     got, line = complaint(capsys, "--threads", "4")
     assert got == 2

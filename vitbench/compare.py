@@ -6,7 +6,6 @@ import sys
 from collections.abc import Callable, Sequence
 from io import StringIO
 from pathlib import Path
-from typing import NoReturn
 
 from rich.console import Console
 
@@ -15,6 +14,7 @@ from vitbench.console import WIDTH_OF_LOGS, speak_any_language, suitable_console
 from vitbench.errors import OutputUnwritable, UsageError, VitbenchError
 from vitbench.folders import HOME, latest_results, results_in
 from vitbench.matrix import Row
+from vitbench.parser import Parser
 from vitbench.results import Run, read
 from vitbench.scorecard import Scorecard, judged_part, scorecard, showing
 
@@ -156,15 +156,8 @@ def _write(path: Path, text: str) -> int:
     return len(content)
 
 
-class _Parser(argparse.ArgumentParser):
-    """Leaves it to ``main`` to print a mistake, as it prints every other one."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message} (vitbench compare --help explains the options)")
-
-
-def _parser() -> _Parser:
-    parser = _Parser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="vitbench compare",
         description="Put implementations side by side: the verdict on each, and every requirement against all of them, "
         "what failed first. Reads results and judges nothing itself.",

@@ -2,20 +2,16 @@
 
 import argparse
 import importlib.util
-import re
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from vitbench import kernel_registry, registry, suite
+from vitbench import arguments, kernel_registry, registry, suite
 from vitbench.arithmetic import ARITHMETICS
-from vitbench.environment import usable_cores
 from vitbench.errors import UsageError
-from vitbench.models import canonical
-from vitbench.reference.config import ConfigurationError
-from vitbench.wording import plural
+from vitbench.parser import Parser
 
 PRESETS = ("quick", "standard", "full")
 TASKS = ("inference", "training")
@@ -159,15 +155,8 @@ def _importable(package: str) -> bool:
         return False
 
 
-class _Parser(argparse.ArgumentParser):
-    """Leaves it to ``main`` to print a mistake, as it prints every other one."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message} (vitbench run --help explains the options)")
-
-
-def _parser() -> _Parser:
-    parser = _Parser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="vitbench run",
         description="Judge and measure Vision Transformers: every suite on every implementation,\neach cell in a "
         "process of its own. Writes results.jsonl and report.html, and\nprints a summary. The same as python -m vitbench.run.",
@@ -271,7 +260,7 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
     )
     what.add_argument(
         "--seed",
-        type=_named("seed", _seed),
+        type=arguments.seed,
         default=0,
         metavar="N",
         help="of weights, images and examples (default: 0)",
@@ -284,7 +273,7 @@ def add_axes(add: Callable[..., Any]) -> None:
         "--model",
         action="append",
         default=[],
-        type=_named("model", canonical),
+        type=arguments.model,
         metavar="VARIANT",
         help="model to measure, repeatable: Ti/16@64, B/16@224, or with overrides S/16@224,num_heads=4,depth=6 "
         "(default: those of the preset; conformance draws its own)",
@@ -293,7 +282,7 @@ def add_axes(add: Callable[..., Any]) -> None:
         "--batch",
         action="append",
         default=[],
-        type=_named("batch", _at_least(1)),
+        type=arguments.named("batch", arguments.at_least(1)),
         metavar="N",
         help="images per forward pass, repeatable (default: those of the preset)",
     )
@@ -316,7 +305,7 @@ def add_threads(add: Callable[..., Any]) -> None:
     """How many threads of the processor a cell may use."""
     add(
         "--threads",
-        type=_named("threads", _threads),
+        type=arguments.threads,
         default=1,
         metavar="N",
         help="CPU threads of a cell, no more than it may use cores (default: 1: on cores that others use too, one "
@@ -326,7 +315,12 @@ def add_threads(add: Callable[..., Any]) -> None:
 
 def _add_how(parser: argparse.ArgumentParser) -> None:
     how = parser.add_argument_group("where and how")
-    how.add_argument("--gpu", type=_named("gpu", _at_least(0)), metavar="N", help="CUDA device N (default: the CPU)")
+    how.add_argument(
+        "--gpu",
+        type=arguments.named("gpu", arguments.at_least(0)),
+        metavar="N",
+        help="CUDA device N (default: the CPU)",
+    )
     add_threads(how.add_argument)
     how.add_argument(
         "--output",
@@ -343,7 +337,7 @@ def _add_how(parser: argparse.ArgumentParser) -> None:
     )
     how.add_argument(
         "--time-limit",
-        type=_named("time-limit", _positive_seconds),
+        type=arguments.seconds,
         metavar="SECONDS",
         help="end a cell that has no result by then, and record that (default: by suite and preset)",
     )
@@ -356,7 +350,7 @@ def _add_how(parser: argparse.ArgumentParser) -> None:
     )
     how.add_argument(
         "--max-seconds",
-        type=_named("max-seconds", _positive_seconds),
+        type=arguments.seconds,
         metavar="SECONDS",
         help="run what fits into that time, the cells that show the most first, and list the rest as not run; with "
         "--output the same command goes on with them",
@@ -369,72 +363,9 @@ def _add_how(parser: argparse.ArgumentParser) -> None:
     )
     how.add_argument(
         "--save-baseline",
-        type=_named("save-baseline", _baseline_name),
+        type=arguments.baseline_name,
         metavar="NAME",
         help="save what the run found in vitbench-baselines/NAME; more runs of the same code add their times, and three "
         "tell how much runs differ here. With --baseline too, a run that is worse is not saved",
     )
     how.add_argument("--dry-run", action="store_true", help="print the cells and stop")
-
-
-def _named(option: str, convert: Callable[[str], Any]) -> Callable[[str], Any]:
-    """``convert`` as argparse wants it: its ValueError's own text becomes the message."""
-
-    def converted(text: str) -> Any:
-        try:
-            return convert(text)
-        except ConfigurationError as error:
-            raise argparse.ArgumentTypeError(f"{text!r}: {error}") from error
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(str(error)) from error
-
-    converted.__name__ = option
-    return converted
-
-
-def _baseline_name(text: str) -> str:
-    if not _BASELINE_NAME.fullmatch(text):
-        raise ValueError(f"{text!r} cannot name a baseline; expected letters, digits, dots and dashes, such as main")
-    return text
-
-
-_BASELINE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-
-
-def _at_least(least: int) -> Callable[[str], int]:
-    def convert(text: str) -> int:
-        if not text.strip().isdecimal() or int(text) < least:
-            raise ValueError(f"{text!r} is no whole number from {least} up")
-        return int(text)
-
-    return convert
-
-
-def _seed(text: str) -> int:
-    seed = _at_least(0)(text)
-    if seed > _LARGEST_SEED:
-        raise ValueError(f"{text!r} is larger than {_LARGEST_SEED}, the largest seed")
-    return seed
-
-
-_LARGEST_SEED = 2**32 - 1
-
-
-def _threads(text: str) -> int:
-    """More threads than cores wait for each other; thousands take the system's last process."""
-    threads, cores = _at_least(1)(text), usable_cores()
-    if threads > cores:
-        raise ValueError(
-            f"{text!r} is more threads than the {plural(cores, 'core')} that this process may use; use {cores} at most"
-        )
-    return threads
-
-
-def _positive_seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0 < seconds < float("inf"):
-        raise ValueError(f"{text!r} is no positive number of seconds")
-    return seconds

@@ -1,17 +1,16 @@
 """The command line of the gate: a verb for each tier, and the options that they share."""
 
 import argparse
-import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
+from vitbench import arguments
 from vitbench.arithmetic import ARITHMETICS
 from vitbench.errors import UsageError
 from vitbench.gating.baseline import HOME
-from vitbench.models import canonical
 from vitbench.options import MODES, TASKS
-from vitbench.reference.config import ConfigurationError
+from vitbench.parser import Parser
 
 SECONDS_PER_CELL = 120.0
 Verb = Callable[[argparse.Namespace], int]
@@ -19,7 +18,7 @@ Verb = Callable[[argparse.Namespace], int]
 
 def parser(verbs: Mapping[str, Verb]) -> argparse.ArgumentParser:
     """Of the whole command; what it parses has the verb's own function as ``gate``."""
-    whole = _Parser(
+    whole = Parser(
         prog="vitbench gate",
         description="Did this change make it wrong, slower or larger? Stops what is worse for certain, and says how "
         "small a change it could have seen.",
@@ -27,19 +26,12 @@ def parser(verbs: Mapping[str, Verb]) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    tiers = whole.add_subparsers(metavar="TIER", required=True, parser_class=_Parser)
+    tiers = whole.add_subparsers(metavar="TIER", required=True, parser_class=Parser)
     for name, (short, long, add) in _TIERS.items():
         tier = tiers.add_parser(name, help=short, description=long, allow_abbrev=False)
         tier.set_defaults(gate=verbs[name])
         add(tier)
     return whole
-
-
-class _Parser(argparse.ArgumentParser):
-    """Leaves it to ``main`` to print a mistake, as it prints every other one."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message} ({self.prog} --help explains the options)")
 
 
 _EPILOG = """examples:
@@ -79,7 +71,10 @@ def _add_paired(tier: argparse.ArgumentParser) -> None:
     sure = tier.add_argument_group("how sure, and how long")
     _add_certainty(sure, 2.0)
     sure.add_argument(
-        "--max-seconds", type=_positive, metavar="S", help=f"for all cells (default: {SECONDS_PER_CELL:g} for each)"
+        "--max-seconds",
+        type=arguments.seconds,
+        metavar="S",
+        help=f"for all cells (default: {SECONDS_PER_CELL:g} for each)",
     )
     _add_seed(sure)
     _add_outputs(tier)
@@ -95,8 +90,18 @@ def _add_baselines(tier: argparse.ArgumentParser) -> None:
     tier.add_argument("names", nargs="*", metavar="NAME", help="baseline, repeatable (default: all)")
     tier.add_argument("--home", type=Path, default=HOME, metavar="DIR", help=f"where they are kept (default: {HOME})")
     prune = tier.add_argument_group("pruning; what goes is listed")
-    prune.add_argument("--keep", type=_whole, metavar="N", help="keep the times of the newest N runs of each")
-    prune.add_argument("--older-than", type=_whole, metavar="DAYS", help="remove those whose newest run is older")
+    prune.add_argument(
+        "--keep",
+        type=arguments.named("number", arguments.at_least(1)),
+        metavar="N",
+        help="keep the times of the newest N runs of each",
+    )
+    prune.add_argument(
+        "--older-than",
+        type=arguments.named("number", arguments.at_least(1)),
+        metavar="DAYS",
+        help="remove those whose newest run is older",
+    )
     prune.add_argument("--remove", action="store_true", help="remove those named")
 
 
@@ -104,7 +109,9 @@ def _add_selftest(tier: argparse.ArgumentParser) -> None:
     tier.add_argument("--head", default="reference", metavar="NAME", help="implementation (default: reference)")
     _add_work(tier)
     _add_certainty(tier, 2.0)
-    tier.add_argument("--max-seconds", type=_positive, default=1800.0, metavar="S", help="in all (default: 1800)")
+    tier.add_argument(
+        "--max-seconds", type=arguments.seconds, default=1800.0, metavar="S", help="in all (default: 1800)"
+    )
     _add_seed(tier)
     outputs = tier.add_argument_group("what is written")
     outputs.add_argument(
@@ -162,28 +169,51 @@ def _add_work(tier: argparse.ArgumentParser) -> None:
     work = tier.add_argument_group("at what work")
     for option, choices in (("--task", TASKS), ("--dtype", tuple(ARITHMETICS)), ("--mode", MODES)):
         work.add_argument(option, action="append", choices=choices, help="repeatable: " + ", ".join(choices))
-    work.add_argument("--model", action="append", type=_model, metavar="VARIANT", help="repeatable, as B/16@224")
-    work.add_argument("--batch", action="append", type=_whole, metavar="N", help="images, repeatable (default: 4)")
-    work.add_argument("--gpu", type=_number, metavar="N", help="CUDA device N (default: the CPU)")
-    work.add_argument("--threads", type=_whole, default=1, metavar="N", help="CPU threads of each side (default: 1)")
+    work.add_argument(
+        "--model", action="append", type=arguments.model, metavar="VARIANT", help="repeatable, as B/16@224"
+    )
+    work.add_argument(
+        "--batch",
+        action="append",
+        type=arguments.named("number", arguments.at_least(1)),
+        metavar="N",
+        help="images, repeatable (default: 4)",
+    )
+    work.add_argument(
+        "--gpu",
+        type=arguments.named("number", arguments.at_least(0)),
+        metavar="N",
+        help="CUDA device N (default: the CPU)",
+    )
+    work.add_argument(
+        "--threads", type=arguments.threads, default=1, metavar="N", help="CPU threads of each side (default: 1)"
+    )
 
 
 def _add_seed(group: Any) -> None:
     group.add_argument(
-        "--seed", type=_number, default=0, metavar="N", help="of weights, images and the order of blocks (default: 0)"
+        "--seed",
+        type=arguments.seed,
+        default=0,
+        metavar="N",
+        help="of weights, images and the order of blocks (default: 0)",
     )
 
 
 def _add_certainty(group: Any, min_change: float) -> None:
     group.add_argument(
         "--min-change",
-        type=_positive,
+        type=arguments.percent,
         default=min_change,
         metavar="PERCENT",
         help=f"slowdown that matters (default: {min_change:g})",
     )
     group.add_argument(
-        "--alpha", type=_rate, default=0.01, metavar="RATE", help="of false regressions, at most (default: 0.01)"
+        "--alpha",
+        type=arguments.rate,
+        default=0.01,
+        metavar="RATE",
+        help="of false regressions, at most (default: 0.01)",
     )
 
 
@@ -202,40 +232,3 @@ def require_two_sides(given: argparse.Namespace) -> None:
     """
     if given.base is None and given.base_python is None and given.base_rev is None:
         raise UsageError("nothing to compare with: give --base NAME, --base-rev REVISION or --base-python PYTHON")
-
-
-def _model(text: str) -> str:
-    try:
-        return canonical(text)
-    except ConfigurationError as error:
-        raise argparse.ArgumentTypeError(f"{text!r}: {error}") from error
-
-
-def _number(text: str, least: int = 0) -> int:
-    if not text.strip().isdecimal() or int(text) < least:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {least} up")
-    return int(text)
-
-
-def _whole(text: str) -> int:
-    return _number(text, least=1)
-
-
-def _positive(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number above zero")
-    return value
-
-
-def _rate(text: str) -> float:
-    value = _positive(text)
-    if value >= _HIGHEST_RATE:
-        raise argparse.ArgumentTypeError(f"{text!r} is no rate below {_HIGHEST_RATE}")
-    return value
-
-
-_HIGHEST_RATE = 0.5
