@@ -109,7 +109,10 @@ def test_conditions_are_measured_in_turn_until_the_time_is_up() -> None:
     observed = ended(trials)
     counts = Counter({one.condition.name: len(one.pairs) for one in observed})
     assert set(counts) == {condition.name for condition in conditions(Protocol())}
-    assert max(counts.values()) - min(counts.values()) <= 1
+    turns = {condition.name: condition.turns for condition in conditions(Protocol())}
+    rounds = [counts[name] / turns[name] for name in turns]
+    assert max(rounds) - min(rounds) <= 1
+    assert counts[IDENTICAL] > 2 * min(counts.values())
     assert [one.condition for one in observed] == conditions(Protocol())
 
 

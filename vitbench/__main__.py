@@ -9,6 +9,7 @@ from vitbench import __version__
 VERBS = {
     "run": "judge and measure implementations, and write a report",
     "report": "write a report of runs made before",
+    "view": "open the report of a run in a browser",
     "compare": "put implementations side by side, requirement by requirement; JUnit XML, a badge",
     "gate": "stop a change that makes it wrong, slower or larger",
     "spec": "print the specification that implementations are judged by",

@@ -10,7 +10,7 @@ from vitbench.errors import OutputUnwritable
 from vitbench.lock_file import LockFile
 
 HOME = Path("vitbench-results")
-RESULTS = "results.jsonl"  # within a run's folder
+RESULTS, REPORT = "results.jsonl", "report.html"  # within a run's folder
 LOCK = "results.lock"  # there while a run writes
 
 

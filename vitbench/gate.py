@@ -102,7 +102,7 @@ def _paired(given: argparse.Namespace) -> int:
         events = paired.duets(
             base, head, cells, design=design, protocol=protocol, seed=given.seed, most_s=most_s, play=duet.play
         )
-        with surroundings(pinned=protocol.pinned, redrawn=protocol.redrawn) as around:
+        with surroundings(pinned=protocol.pinned, redrawn=protocol.redrawn, memory_kept=protocol.memory_kept) as around:
             gated = shown.followed(events, suitable_console(), most_s)
     outcome = Outcome(
         tier="paired",

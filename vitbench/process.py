@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -58,8 +58,12 @@ class Child:
         keeps: Sequence[int] = (),
         path: Sequence[Path] = (),
         folder: Path | None = None,
+        settings: Mapping[str, str] | None = None,
     ) -> None:
-        """``listens``: to ``tell``. ``keeps``: descriptors. ``path``: where its Python looks first. ``folder``: to run in."""
+        """``listens``: to ``tell``. ``keeps``: descriptors. ``path``: where its Python looks first. ``folder``: to run in.
+
+        ``settings``: variables of its environment.
+        """
         self._started = time.monotonic()
         self._mark = f"{_MARK}={os.getpid()}.{next(_numbers)}"
         self.left_behind = 0  # processes that it had started and that went on after its end, until they were ended
@@ -68,7 +72,7 @@ class Child:
             stdin=subprocess.PIPE if listens else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env=_environment(threads, self._mark, path),
+            env=_environment(threads, self._mark, path) | dict(settings or {}),
             start_new_session=True,
             pass_fds=keeps,
             cwd=folder,

@@ -22,7 +22,7 @@ from vitbench.console import speak_any_language, suitable_console
 from vitbench.environment import usable_cores, without_places
 from vitbench.errors import OutputCut, OutputUnwritable, VitbenchError
 from vitbench.executor import Finished, Recorded, execute
-from vitbench.folders import RESULTS, holding, new_folder, put_aside, require_free
+from vitbench.folders import REPORT, RESULTS, holding, new_folder, put_aside, require_free
 from vitbench.options import Options, parse
 from vitbench.plan import Cell, plan, widest_first
 from vitbench.progress import display, waiting
@@ -33,7 +33,6 @@ from vitbench.suite import load
 from vitbench.traces import tables
 from vitbench.traces.folders import trace_folders
 
-REPORT = "report.html"
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 UNREAD = 141  # 128 + SIGPIPE
 _ENDINGS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]

@@ -28,9 +28,9 @@ _BOLD = {"failed", "error", "other"}
 def render(card: Scorecard) -> str:
     """The whole document."""
     parts = [
-        f"## vitbench scorecard: {_escaped(card.title, 200)}",
+        f"## vitbench scorecard: {escaped(card.title, 200)}",
         _table(("Implementation", "Verdict", "MUST", "SHOULD", "MAY"), map(_verdict, card.standings)),
-        *(f"> {_escaped(note, 1000)}" for note in card.notes),
+        *(f"> {escaped(note, 1000)}" for note in card.notes),
         *_reasons(card.standings),
         *_areas(card),
         *_requirements(card),
@@ -41,13 +41,13 @@ def render(card: Scorecard) -> str:
 
 def _verdict(standing: Standing) -> list[str]:
     counts = [f"{tally.passed}/{tally.total}" for _, tally in standing.tallies]
-    return [_escaped(standing.title), f"**{_escaped(standing.verdict)}**", *counts]
+    return [escaped(standing.title), f"**{escaped(standing.verdict)}**", *counts]
 
 
 def _reasons(standings: Sequence[Standing]) -> Iterator[str]:
     for standing in standings:
         if standing.reason:
-            yield f"**{_escaped(standing.title)}** {_escaped(standing.verdict)}:\n\n{_block(standing.reason)}"
+            yield f"**{escaped(standing.title)}** {escaped(standing.verdict)}:\n\n{_block(standing.reason)}"
 
 
 def _areas(card: Scorecard) -> Iterator[str]:
@@ -56,7 +56,7 @@ def _areas(card: Scorecard) -> Iterator[str]:
     if areas:
         rows = [
             [
-                _escaped(f"{area.title} ({area.name})" if area.title else area.name),
+                escaped(f"{area.title} ({area.name})" if area.title else area.name),
                 *(area.score(place) for place in range(len(area.passed))),
             ]
             for area in areas
@@ -78,13 +78,13 @@ def _requirements(card: Scorecard) -> Iterator[str]:
 
 
 def _row_table(card: Scorecard, rows: Sequence[Row]) -> str:
-    cells = ([f"`{_code(row.id)}`", _escaped(row.level), *(_mark(o.mark) for o in row.outcomes)] for row in rows)
+    cells = ([f"`{_code(row.id)}`", escaped(row.level), *(_mark(o.mark) for o in row.outcomes)] for row in rows)
     return _table(("Requirement", "Level", *_headings(card)), cells)
 
 
 def _mark(mark: Mark) -> str:
     symbol = _SYMBOLS.get(mark.key, "?")
-    text = symbol if mark.key in _WORDLESS else f"{symbol} {_escaped(mark.word, 30)}"
+    text = symbol if mark.key in _WORDLESS else f"{symbol} {escaped(mark.word, 30)}"
     return f"**{text}**" if mark.key in _BOLD else text
 
 
@@ -108,7 +108,7 @@ def _evidence(card: Scorecard) -> Iterator[str]:
     if absent:
         grouped = groupby(sorted(absent, key=lambda one: one[:2]), key=lambda one: one[:2])
         cells = (
-            [_escaped(name), _escaped(reason, 400), ", ".join(f"`{_code(row.id)}`" for *_, row in rows)]
+            [escaped(name), escaped(reason, 400), ", ".join(f"`{_code(row.id)}`" for *_, row in rows)]
             for (name, reason), rows in grouped
         )
         table = _table(("Implementation", "Reason", "Requirements"), cells)
@@ -117,7 +117,7 @@ def _evidence(card: Scorecard) -> Iterator[str]:
 
 def _found(row: Row, outcome: Outcome) -> str:
     record = outcome.record
-    parts = [_escaped(row.statement, 1000)]
+    parts = [escaped(row.statement, 1000)]
     if record is not None:
         parts += [f"Found:\n\n{_block(record.reason)}"] if record.reason else []
         parts += [f"Smallest example:\n\n{_block(record.example)}"] if record.example else []
@@ -128,7 +128,7 @@ def _found(row: Row, outcome: Outcome) -> str:
 
 
 def _headings(card: Scorecard) -> list[str]:
-    return [_escaped(column.label) for column in card.matrix.columns]
+    return [escaped(column.label) for column in card.matrix.columns]
 
 
 def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -140,7 +140,7 @@ def _details(summary: str, body: str) -> str:
     return f"<details><summary>{_html(abridged(summary, 400))}</summary>\n\n{body}\n\n</details>"
 
 
-def _escaped(text: object, characters: int = _LONGEST_CELL) -> str:
+def escaped(text: object, characters: int = _LONGEST_CELL) -> str:
     """Text that stays what it is, in a table too."""
     line = _ACTIVE.sub(r"\\\g<0>", abridged(text, characters))
     return _BEGINS_BLOCK.sub(r"\1\\\2", _html(line))

@@ -52,12 +52,13 @@ class Side:
 class Protocol:
     """How a pair is measured. The defaults are the gate's; the others exist to show what each part of it buys."""
 
-    pair_s: float = 6.0  # of blocks, both sides together
+    pair_s: float = 4.0  # of launches, both sides together
     block_s: float = 0.05  # of one block, at least
     least_blocks: int = 7  # of each side
     interleaved: bool = True
     redrawn: bool = True  # the memory layout, before each block
     pinned: bool = True  # both sides to the same cores, as many as a side has threads
+    memory_kept: bool = True  # by malloc, once it is freed, rather than given back to the system and cleared again
     start_limit_s: float = 180.0  # until both sides are ready
     block_limit_s: float = 60.0  # beyond it, a block hangs
 
@@ -87,9 +88,12 @@ def play(base: Side, head: Side, cell: Cell, protocol: Protocol, rng: random.Ran
             side.label: stack.enter_context(_Player(side, cell, protocol, cores)) for side in (base, head)
         }  # both prepare at once
         said = _introductions(sides)
-        launches = _launches(said, protocol)
+        # In turn: beside each other on one core they would take twice as long.
+        launch_s = [min(player.block(1) for _ in range(_LOOKS)) for player in sides.values()]
+        launches = max(1, round(protocol.block_s / max(min(launch_s), _LEAST_S)))
+        rounds = max(protocol.least_blocks, int(protocol.pair_s / max(sum(launch_s) * launches, _LEAST_S)))
         taken: dict[str, list[float]] = {BASE: [], HEAD: []}
-        for label in _turns(_rounds(said, launches, protocol), protocol, rng):
+        for label in _turns(rounds, protocol, rng):
             taken[label].append(sides[label].block(launches) / launches)
     return Pair(
         log_ratio=_log_ratio(taken[BASE], taken[HEAD], interleaved=protocol.interleaved),
@@ -121,15 +125,8 @@ def _introductions(sides: Mapping[str, "_Player"]) -> Mapping[str, Mapping[str, 
     return said
 
 
-def _launches(said: Mapping[str, Mapping[str, Any]], protocol: Protocol) -> int:
-    """In a block, of either side."""
-    return max(1, math.ceil(protocol.block_s / max(min(one["launch_s"] for one in said.values()), 1e-9)))
-
-
-def _rounds(said: Mapping[str, Mapping[str, Any]], launches: int, protocol: Protocol) -> int:
-    """So many blocks of each side fill the time of a pair; each begins with one launch that is not timed."""
-    round_s = sum(one["launch_s"] for one in said.values()) * (launches + 1)
-    return max(protocol.least_blocks, int(protocol.pair_s / round_s))
+_LOOKS = 2  # at how long a launch takes
+_LEAST_S = 1e-9  # a clock may have no finer steps
 
 
 def _turns(rounds: int, protocol: Protocol, rng: random.Random) -> Sequence[str]:
@@ -167,6 +164,7 @@ class _Player:
                 keeps=(theirs,),
                 path=side.path,
                 folder=side.folder,
+                settings=_keeping_memory() if protocol.memory_kept else None,
             )
         except OSError as error:
             os.close(self._answers)
@@ -212,4 +210,15 @@ class _Player:
         return f"{how}; its last output: {words}" if words else how
 
 
+def _keeping_memory() -> dict[str, str]:
+    """The environment in which malloc keeps what is freed.
+
+    Else glibc takes large pieces from the system for each launch and gives them back after it, and the system clears
+    every page anew, which is most of the noise of a launch. Source: mallopt(3), M_MMAP_MAX and M_TRIM_THRESHOLD.
+    """
+    given = os.environ.get("GLIBC_TUNABLES")
+    return {"GLIBC_TUNABLES": ":".join([*([given] if given else []), *_TUNABLES])}
+
+
+_TUNABLES = ("glibc.malloc.mmap_max=0", f"glibc.malloc.trim_threshold={2**40}")
 _LAST_S = 5.0  # for a process that has closed its side of the conversation to end

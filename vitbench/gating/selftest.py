@@ -21,6 +21,8 @@ from vitbench.plan import Cell
 from vitbench.statistics import upper_rate
 
 FRACTIONS = (0.01, 0.02, 0.03, 0.05, 0.10)
+STATED = 0.02  # the slowdown that the aim is about
+_OFTEN = 3
 BUDGETS_S = (30.0, 60.0, 120.0, 240.0)
 _RESAMPLED = 1000  # gates, from the pairs of one condition
 
@@ -32,6 +34,7 @@ class Condition:
     name: str
     protocol: Protocol
     slowdown: Slowdown | None = None
+    turns: int = 1  # in each round: more pairs of what the rates rest on
 
 
 def conditions(protocol: Protocol, device: str = "cpu") -> list[Condition]:
@@ -40,18 +43,22 @@ def conditions(protocol: Protocol, device: str = "cpu") -> list[Condition]:
     A loop that waits on the host is in no device's time, so that there only extra work is planted.
     """
     kinds = KINDS if device == "cpu" else ("work",)
-    bare = replace(protocol, interleaved=False, redrawn=False, pinned=False)
+    bare = replace(protocol, interleaved=False, redrawn=False, pinned=False, memory_kept=False)
     return [
         Condition(name="one process after the other", protocol=bare),
         Condition(name="interleaved", protocol=replace(bare, interleaved=True)),
         Condition(name="interleaved, pinned", protocol=replace(bare, interleaved=True, pinned=True)),
         Condition(name="interleaved, layout redrawn", protocol=replace(bare, interleaved=True, redrawn=True)),
-        Condition(name=IDENTICAL, protocol=protocol),
+        Condition(name="interleaved, memory kept", protocol=replace(bare, interleaved=True, memory_kept=True)),
+        Condition(name="all but memory kept", protocol=replace(protocol, memory_kept=False)),
+        Condition(name="all but layout redrawn", protocol=replace(protocol, redrawn=False)),
+        Condition(name=IDENTICAL, protocol=protocol, turns=_OFTEN),
         *(
             Condition(
                 name=f"{100 * fraction:g} % slower, {kind}",
                 protocol=protocol,
                 slowdown=Slowdown(kind=kind, fraction=fraction),
+                turns=_OFTEN if fraction == STATED else 1,
             )
             for fraction in FRACTIONS
             for kind in kinds
@@ -59,7 +66,7 @@ def conditions(protocol: Protocol, device: str = "cpu") -> list[Condition]:
     ]
 
 
-IDENTICAL = "interleaved, pinned, layout redrawn"
+IDENTICAL = "interleaved, pinned, layout redrawn, memory kept"
 """The gate's own design, both sides the same."""
 
 
@@ -90,7 +97,8 @@ def measure(
     rng, started = random.Random(seed), now_s()  # noqa: S311  # an order, no secret
     listed = conditions(protocol, cell.device)
     pairs: dict[str, list[Pair]] = {condition.name: [] for condition in listed}
-    turns = (condition for _ in count() for condition in rng.sample(listed, len(listed)))
+    often = [condition.turns for condition in listed]
+    turns = (condition for _ in count() for condition in rng.sample(listed, sum(often), counts=often))
     with suppress(KeyboardInterrupt):  # what there is by then is told
         while now_s() - started < most_s:
             condition = next(turns)

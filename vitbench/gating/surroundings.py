@@ -34,7 +34,7 @@ class Surroundings:
 
 @contextmanager
 def surroundings(
-    *, pinned: bool, redrawn: bool, host: Host | None = None, root: Path = Path("/")
+    *, pinned: bool, redrawn: bool, memory_kept: bool, host: Host | None = None, root: Path = Path("/")
 ) -> Iterator[Surroundings]:
     """Look before and after; what is handed out is filled in at the end."""
     host, found = host or Host(root), Surroundings()
@@ -46,6 +46,7 @@ def surroundings(
         found.controlled += ["order of blocks drawn at random", "garbage collected before each block, never within one"]
         (found.controlled if pinned else found.not_controlled).append("both sides of a pair pinned to the same cores")
         (found.controlled if redrawn else found.not_controlled).append("memory layout drawn before each block")
+        (found.controlled if memory_kept else found.not_controlled).append("memory kept by malloc between launches")
         found.not_controlled += _clock(root)
         found.not_controlled.append("caches and memory bus, which other cores share")
 

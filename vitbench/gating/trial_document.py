@@ -10,12 +10,11 @@ from io import StringIO
 from vitbench.errors import UsageError
 from vitbench.gating.outcome import as_relative, percent
 from vitbench.gating.rules import RULES
-from vitbench.gating.selftest import BUDGETS_S, IDENTICAL, Observed, Rates
+from vitbench.gating.selftest import BUDGETS_S, IDENTICAL, STATED, Observed, Rates
 from vitbench.gating.sequential import Design
 from vitbench.gating.slowdown import KINDS
 
 SHOWN_BUDGET_S = 120.0  # of the table of slowdowns and of the plot
-_BUDGETED = 0.02  # the slowdown of which the table of budgets tells
 
 
 def markdown(found: Sequence[Rates], design: Design) -> str:
@@ -36,9 +35,9 @@ def markdown(found: Sequence[Rates], design: Design) -> str:
             "",
             *_designs([one for one in found if one.slowdown is None], design),
             "",
-            f"**What more time buys**: identical sides, and {_BUDGETED:.0%} slower ones.",
+            f"**What more time buys**: identical sides, and {STATED:.0%} slower ones.",
             "",
-            *_budgets([one for one in of_design if one.slowdown is None or one.slowdown.fraction == _BUDGETED]),
+            *_budgets([one for one in of_design if one.slowdown is None or one.slowdown.fraction == STATED]),
             "",
         ]
     )

@@ -4,11 +4,13 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 from vitbench.errors import OutputUnwritable
+from vitbench.exports.markdown import escaped
 from vitbench.gating.decision import Decision
 from vitbench.gating.outcome import Outcome, ordered
 from vitbench.gating.shown import figures
 from vitbench.wording import plain, xml_text
 
+_LONGEST = 1000  # characters of a line
 _FAILURES = {Decision.REGRESSION, Decision.INCORRECT}
 
 
@@ -28,20 +30,29 @@ def write(path: Path, text: str) -> None:
 def markdown(outcome: Outcome) -> str:
     """For a job's page or a pull request: the decision, what stops the change, then the figures."""
     listed = ordered(outcome.findings)
-    lines = [f"### vitbench gate: {outcome.decision}", "", _cell(outcome.title), "", _cell(outcome.sentence), ""]
+    lines = [
+        f"### vitbench gate: {outcome.decision}",
+        "",
+        escaped(outcome.title, _LONGEST),
+        "",
+        escaped(outcome.sentence, _LONGEST),
+        "",
+    ]
     stops = [finding for finding in listed if finding.decision is not Decision.PASS]
     if stops:
-        lines += [*(f"- **{finding.decision}** {_cell(finding.name)}: {_cell(finding.text)}" for finding in stops), ""]
+        lines += [
+            *(
+                f"- **{finding.decision}** {escaped(finding.name, _LONGEST)}: {escaped(finding.text, _LONGEST)}"
+                for finding in stops
+            ),
+            "",
+        ]
     if any(finding.change is not None for finding in listed):
         lines += ["| what | decision | pairs | change | bounds | could have seen |", "|---|---|---|---|---|---|"]
-        lines += [f"| {_cell(one.name)} | {one.decision} | {' | '.join(figures(one))} |" for one in listed]
+        lines += [f"| {escaped(one.name, _LONGEST)} | {one.decision} | {' | '.join(figures(one))} |" for one in listed]
         lines += [""]
-    lines += [f"- {_cell(note)}" for note in outcome.notes]
+    lines += [f"- {escaped(note, _LONGEST)}" for note in outcome.notes]
     return "\n".join(lines).rstrip() + "\n"
-
-
-def _cell(text: str) -> str:
-    return plain(text).replace("|", "\\|").replace("\n", " ")
 
 
 def junit(outcome: Outcome) -> str:

@@ -1,0 +1,140 @@
+"""Measurements for other programs and for papers: CSV with every figure in SI units, LaTeX with those that are read."""
+
+import csv
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from io import StringIO
+
+from vitbench import units
+from vitbench.conditions.record import Validity
+from vitbench.matrix import run_labels
+from vitbench.records import MeasurementRecord
+from vitbench.results import Run
+from vitbench.wording import plain
+
+_NO_NUMBER = (None, "")
+Column = Callable[[Run, MeasurementRecord], object]
+
+
+def _of_record(name: str) -> Column:
+    return lambda _run, record: getattr(record, name)
+
+
+def _standing(run: Run, record: MeasurementRecord) -> object:
+    found = run.standing(record)
+    return None if found is None else found.share
+
+
+COLUMNS: Mapping[str, Column] = {
+    **{
+        name: _of_record(name)
+        for name in (
+            "suite", "implementation", "version", "kernel", "task", "direction", "model", "shape", "dtype", "mode",
+            "batch", "device", "device_name", "threads", "outcome", "reason", "throughput_images_per_s", "latency_s",
+            "latency_low_s", "latency_high_s", "converged",
+        )
+    },
+    "samples": lambda _run, record: len(record.samples_s) or None,
+    "conditions": lambda _run, record: None if record.evidence is None else record.evidence.verdict,
+    "joules_per_image": lambda _run, record: None if record.evidence is None else record.evidence.joules_per_image,
+    "flops_per_s": lambda _run, record: record.flops_per_s or (record.roofline and record.roofline.flops_per_s),
+    "share_of_ceiling": _standing,
+    "output_error": lambda _run, record: record.precision and record.precision.output_error,
+    "gradient_error": lambda _run, record: record.precision and record.precision.gradient_error,
+    "allocated_bytes": lambda _run, record: record.memory and record.memory.allocated_bytes,
+    "process_bytes": lambda _run, record: record.memory and record.memory.process_bytes,
+    **{
+        name: _of_record(name)
+        for name in ("parameters", "multiply_accumulates", "build_s", "first_forward_s", "cold_start_s", "compile_s")
+    },
+}  # fmt: skip
+"""What CSV has, by the name of its column: units are in the name, and none means a count, a ratio or a word."""
+
+
+def comma_separated(runs: Sequence[Run]) -> str:
+    """A line for each measurement of each run, whatever came of it; RFC 4180, in UTF-8."""
+    text = StringIO()
+    writer = csv.writer(text, lineterminator="\r\n")
+    writer.writerow(["run", *COLUMNS])
+    for label, run in zip(run_labels(runs), runs, strict=True):
+        for record in (*run.of_implementations, *run.limits, *run.timers):
+            writer.writerow([_harmless(label), *(_cell(column(run, record)) for column in COLUMNS.values())])
+    return text.getvalue()
+
+
+def _cell(value: object) -> object:
+    """A number as it is; text on one line."""
+    if value in _NO_NUMBER or isinstance(value, bool | int | float):
+        return value
+    return _harmless(plain(value))
+
+
+def _harmless(text: str) -> str:
+    """A spreadsheet takes what begins so for a formula, and acts on it (OWASP, CSV injection)."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
+
+
+def latex(runs: Sequence[Run]) -> str:
+    r"""A table of throughput for a paper, by conditions; it takes ``\usepackage{booktabs}``."""
+    several = len(runs) > 1
+    lines = [r"\begin{tabular}{" + "l" * (several + 4) + "rrr}", r"\toprule", _row(_head(several)), r"\midrule"]
+    for label, run in zip(run_labels(runs), runs, strict=True):
+        for record in sorted(run.measurements, key=_order):
+            names = [label] if several else []
+            names += [
+                record.model,
+                f"{record.task}, {record.dtype}, {record.mode}",
+                record.implementation,
+                record.version,
+            ]
+            lines.append(_row([*map(_escaped, names), str(record.batch), *_figures(record)]))
+    lines += [
+        r"\bottomrule",
+        r"\end{tabular}",
+        r"% interval: 95 % of the median; *: not converged, or INVALID by its evidence",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _head(several: bool) -> list[str]:
+    run = ["Run"] if several else []
+    return [*run, "Model", "Task", "Implementation", "Version", "Batch", "Images/s", "Latency (interval)"]
+
+
+def _order(record: MeasurementRecord) -> tuple[str, ...]:
+    return (record.model, record.task, record.dtype, record.mode, f"{record.batch:9}", record.implementation)
+
+
+def _figures(record: MeasurementRecord) -> tuple[str, str]:
+    if record.throughput_images_per_s is None:
+        return _escaped(record.outcome), "--"
+    doubted = record.evidence is not None and record.evidence.verdict == Validity.INVALID
+    mark = "*" if doubted or record.converged is False else ""
+    spread = units.seconds_interval(record.latency_low_s, record.latency_high_s)
+    return f"{_escaped(units.number(record.throughput_images_per_s))}{mark}", _escaped(
+        f"{units.seconds(record.latency_s)} ({spread})"
+    )
+
+
+def _row(cells: Iterable[str]) -> str:
+    return " & ".join(cells) + r" \\"
+
+
+def _escaped(text: object) -> str:
+    """Text that LaTeX prints as it is."""
+    return _ACTIVE.sub(lambda found: _LATEX[found[0]], plain(text))
+
+
+_LATEX = {mark: rf"\{mark}" for mark in "&%$#_{}"} | {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "–": "--",
+    "×": r"$\times$",
+    "µ": r"\textmu{}",
+    "\N{NO-BREAK SPACE}": "~",
+    "\N{NARROW NO-BREAK SPACE}": r"\,",
+}
+_ACTIVE = re.compile("|".join(map(re.escape, _LATEX)))
