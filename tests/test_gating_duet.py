@@ -6,12 +6,13 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from vitbench.gating.decision import Decision
+from vitbench.gating.decision import EXIT_CODES, Decision
 from vitbench.gating.duet import BASE, HEAD, Pair, Protocol, Side, SideFailed, play
-from vitbench.gating.paired import Gated, Looked, Measured, duets, finding, label
+from vitbench.gating.paired import Gated, Looked, Measured, controlled, duets, finding, label, notes
 from vitbench.gating.sequential import Design
 from vitbench.gating.slowdown import Slowdown
 from vitbench.plan import Cell
@@ -98,6 +99,65 @@ def test_an_interpreter_that_is_not_there_is_named(tmp_path: Path) -> None:
     nowhere = replace(REFERENCE[BASE], python=str(tmp_path / "python"))
     with pytest.raises(SideFailed, match=r"base: cannot start .*python: No such file"):
         played(base=nowhere)
+
+
+def test_a_base_of_which_nothing_comes_from_its_revision_is_none(tmp_path: Path) -> None:
+    """Else it is the head that is installed here, and the head is compared with itself."""
+    elsewhere = replace(REFERENCE[BASE], within=(tmp_path,))
+    with pytest.raises(SideFailed, match="base: nothing of reference was imported from its revision") as raised:
+        played(base=elsewhere)
+    assert set(raised.value.reasons) == {BASE}
+
+
+def test_a_base_that_comes_from_its_revision_is_measured(tmp_path: Path) -> None:
+    implementation = adapter(tmp_path, "pass")
+    assert played(base=replace(REFERENCE[BASE], implementation=implementation, within=(tmp_path,))).base_s
+
+
+def test_another_interpreter_is_not_given_the_packages_of_this_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", "the-heads-own")
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\necho "$PYTHONPATH" > {tmp_path}/seen\nexit 1\n', encoding="utf-8")
+    python.chmod(0o755)
+    with pytest.raises(SideFailed, match="base: its process exited with code 1"):
+        played(base=replace(REFERENCE[BASE], python=str(python), path=(tmp_path / "one",)))
+    assert (tmp_path / "seen").read_text() == f"{tmp_path}/one\n"
+
+
+def test_a_side_that_cannot_be_measured_is_no_regression_wherever_it_is_told() -> None:
+    assert SideFailed({HEAD: "it broke"}).exit_code == EXIT_CODES[Decision.NOTHING_MEASURED]
+
+
+def test_pairs_draw_layouts_of_their_own_and_sides_of_a_pair_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    from vitbench.gating import duet
+
+    seeds: list[int] = []
+
+    class Refused(Exception):
+        pass
+
+    def task(**fields: Any) -> None:
+        seeds.append(fields["layout_seed"])
+        if len(seeds) % 2 == 0:
+            raise Refused
+
+    class Silent:
+        def __init__(self, *_: object, **__: object) -> None:
+            pass
+
+        def end(self) -> None:
+            pass
+
+    monkeypatch.setattr(duet, "Task", task)
+    monkeypatch.setattr(duet, "Child", Silent)
+    monkeypatch.setattr(duet, "asdict", lambda _: {})
+    rng = random.Random(0)
+    for _ in range(2):
+        with pytest.raises(Refused):
+            play(REFERENCE[BASE], REFERENCE[HEAD], CELL, QUICK, rng)
+    assert seeds[0] == seeds[1] != seeds[2] == seeds[3]
 
 
 @pytest.mark.parametrize("seconds", [-1.0, 0.0, math.nan, math.inf])
@@ -197,6 +257,29 @@ def test_every_decision_is_put_into_words() -> None:
     ):
         (gated,) = gate(pairs_of(ratios))
         assert text in finding(gated, Design()).text
+
+
+def gated(*, cores: Sequence[int] = (0,), **redrawn: bool) -> Gated:
+    introductions = {side: {"redrawn": drawn} for side, drawn in redrawn.items()}
+    pair = Pair(log_ratio=0.0, base_s=[1.0], head_s=[1.0], cores=cores, introductions=introductions)
+    return Gated(cell="a", decision=Decision.PASS, pairs=[pair])
+
+
+def test_only_what_held_in_every_pair_counts_as_controlled() -> None:
+    whole = gated(base=True, head=True)
+    pinned, drawn, _ = controlled([whole], Protocol())
+    assert controlled([whole], Protocol())[pinned]
+    assert controlled([whole], Protocol())[drawn]
+    on_a_device = controlled([whole, gated(cores=(), base=True, head=True)], Protocol())
+    assert (on_a_device[pinned], on_a_device[drawn]) == (False, True)
+    assert not controlled([gated(base=False, head=False)], Protocol())[drawn]
+    assert not any(controlled([], Protocol()).values())
+
+
+def test_a_layout_that_only_one_side_can_draw_is_told() -> None:
+    assert notes([gated(base=True, head=True), gated(base=False, head=False)]) == []
+    (note,) = notes([gated(base=True, head=False)])
+    assert "the memory layout of the head cannot be drawn anew" in note
 
 
 def test_the_interpreter_is_this_one_unless_another_is_asked_for() -> None:

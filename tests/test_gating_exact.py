@@ -14,7 +14,7 @@ from vitbench.gating.decision import Decision
 from vitbench.gating.facts import facts
 from vitbench.gating.outcome import Outcome as Gated
 from vitbench.records import Counts, MeasurementRecord, Outcome
-from vitbench.requirement import Status
+from vitbench.requirement import Status, Verdict
 from vitbench.results import Run
 
 COUNTS = Counts(operators={"aten::mm": 40, "aten::add": 60}, flops=1000, graph_breaks=0, attention=["aten::sdpa"])
@@ -122,6 +122,54 @@ def test_another_torch_counts_otherwise_while_parameters_are_compared(base: Run)
     assert "now by 9.9, which counts otherwise" in str(texts(base, head, Decision.NO_BASELINE))
     larger = replace(head, counts=[replace(CELL, parameters=101)])
     assert texts(base, larger, Decision.REGRESSION) == [f"{CELL.cell}: parameters: 100 before, now 101 (+1.0 %)"]
+
+
+def test_a_requirement_that_the_base_never_judged_and_the_head_fails_has_no_baseline(base: Run) -> None:
+    """A newer vitbench judges more; the base may have failed it too."""
+    failing = next(r.id for r in base.requirements if r.status is Status.FAILED)
+    older = replace(base, requirements=[r for r in base.requirements if r.id != failing])
+    outcome = compare(older, later(base))
+    assert outcome.exit_code == 4
+    assert "the base has no verdict on it" in outcome.sentence
+
+
+def test_an_adapter_that_is_broken_now_is_incorrect(base: Run) -> None:
+    cell = base.requirements[0].cell
+    broken = [
+        replace(v, verdict=Verdict.ADAPTER_BROKEN, reason="no module named x") if v.cell == cell else v
+        for v in base.verdicts
+    ]
+    head = later(base, verdicts=broken, requirements=[r for r in base.requirements if r.cell != cell])
+    outcome = compare(base, head)
+    assert outcome.exit_code == 6
+    assert "its adapter is broken now: no module named x" in outcome.sentence
+    assert len([f for f in outcome.findings if f.decision is not Decision.PASS]) == 1
+
+
+def test_what_neither_side_supports_stops_nothing_and_passes_nothing(base: Run) -> None:
+    without = [replace(CELL, outcome=Outcome.NOT_SUPPORTED, reason="square images only", counts=None)]
+    both = compare(replace(base, counts=[CELL, *without]), later(base, counts=[CELL, *without]))
+    alone = compare(replace(base, counts=without, requirements=[]), later(base, counts=without, requirements=[]))
+    assert alone.exit_code == 5
+    assert any("neither side supports it" in note for note in alone.notes)
+    assert compare(replace(base, counts=without), later(base)).exit_code == 4
+    assert compare(base, later(base, counts=without)).exit_code == 6
+    assert both.decision is not Decision.REGRESSION
+
+
+def test_a_word_of_a_newer_vitbench_is_neither_better_nor_worse(base: Run) -> None:
+    known = base.requirements[0]
+    head = later(base, requirements=[replace(known, status="WAIVED"), *base.requirements[1:]])
+    assert compare(base, head).exit_code == 5
+    assert "not both are words that this vitbench knows" in compare(base, head).sentence
+
+
+def test_a_results_file_that_was_edited_is_compared_as_far_as_it_goes(base: Run) -> None:
+    for operators in ({"aten::mm": "forty"}, ["aten::mm"], None):
+        assert compare(base, counted(base, operators=operators)).exit_code == 5
+    assert compare(base, replace(base, header=replace(base.header, environment="a machine"))).exit_code == 0
+    large = compare(base, later(base, counts=[replace(CELL, parameters=10**400)]))
+    assert large.exit_code == 1
 
 
 def test_one_run_against_itself_compares_nothing(base: Run) -> None:

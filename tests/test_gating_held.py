@@ -59,3 +59,37 @@ def test_a_run_that_was_cut_short_is_not_saved(folder: Path, capsys: pytest.Capt
 def test_a_name_that_cannot_be_one_is_a_usage_error(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert ran("--save-baseline", "../elsewhere") == 2
     assert "expected letters, digits, dots and dashes" in capsys.readouterr().err
+
+
+BREAKABLE = """
+from pathlib import Path
+
+from vitbench.adapters.reference import ReferenceAdapter
+
+class Candidate(ReferenceAdapter):
+    name = "reference"
+
+    def build(self, config):
+        if Path(__file__).with_name("broken").exists():
+            raise RuntimeError("no such kernel")
+        return super().build(config)
+
+vitbench_adapter = Candidate()
+"""
+
+
+def test_an_adapter_that_is_broken_now_is_incorrect_and_not_saved(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "candidate.py").write_text(BREAKABLE, encoding="utf-8")
+    command = ["--impl", "candidate.py", "--suite", "memory", "--model", "Ti/16,depth=2", "--batch", "1"]
+    command += ["--task", "inference"]
+    assert run.main([*command, "--output", "one", "--save-baseline", "main"]) == 0
+    (folder / "broken").touch()
+    both = ["--suite", "conformance", "--baseline", "main", "--save-baseline", "main"]
+    assert run.main([*command, *both, "--output", "two"]) == 6
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "measured before, now failed" in shown
+    assert "not saved, since the run is worse than its base" in shown
+    assert run.main([*command, "--suite", "conformance", "--save-baseline", "new"]) == 4
+    assert baseline.names() == ["main"]

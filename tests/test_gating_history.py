@@ -6,10 +6,13 @@ from pathlib import Path
 
 import pytest
 import sample_runs
+from rich.console import Console
 
 from vitbench import gate
+from vitbench.conditions.record import Evidence, Validity
 from vitbench.gating.decision import Decision
-from vitbench.gating.history import changes, history
+from vitbench.gating.history import changes, history, least_runs
+from vitbench.gating.shown import show
 from vitbench.results import Run
 
 NOISE = 0.02
@@ -77,7 +80,7 @@ def test_a_faster_level_passes(tmp_path: Path) -> None:
 
 
 def test_runs_of_two_machines_are_two_series(tmp_path: Path) -> None:
-    runs = [run(tmp_path, i, 0.1 if i % 2 else 0.2, cpu=f"processor {i % 2}") for i in range(16)]
+    runs = [run(tmp_path, i, 0.1 if i % 2 else 0.2, cpu=f"processor {i % 2}") for i in range(24)]
     outcome = history(runs, delta=0.05, alpha=ALPHA)
     assert [finding.decision for finding in outcome.findings] == [Decision.PASS, Decision.PASS]
     assert "[cpu processor 0]" in outcome.findings[0].name
@@ -86,6 +89,59 @@ def test_runs_of_two_machines_are_two_series(tmp_path: Path) -> None:
 def test_too_few_runs_say_nothing_and_pass_nothing(tmp_path: Path) -> None:
     files = [str(run(tmp_path, i, 0.1).path) for i in range(3)]
     assert gate.main(["history", *files]) == 5
+
+
+@pytest.mark.parametrize("alpha", [0.2, 0.05, 0.01, 0.001])
+def test_runs_that_could_show_no_change_however_large_pass_nothing(tmp_path: Path, alpha: float) -> None:
+    """A detector that cannot alarm must not say that all is well."""
+    least = least_runs(alpha)
+    large = [0.0 + i / 1e6 for i in range(least // 2)] + [9.0 + i / 1e6 for i in range(least - least // 2)]
+    assert changes(large, alpha=alpha)
+    runs = [run(tmp_path, i, 0.1 if i < least // 2 else 0.9 + i / 1e6) for i in range(least - 1)]
+    (finding,) = history(runs, delta=0.05, alpha=alpha).findings
+    assert finding.decision is Decision.NOTHING_MEASURED
+    assert f"{least} are the least" in finding.text
+
+
+def test_a_run_that_is_given_twice_counts_once(tmp_path: Path) -> None:
+    runs = [run(tmp_path, i, 0.1 + 0.0001 * (i % 3)) for i in range(14)]
+    slow = run(tmp_path, 14, 0.2)
+    outcome = history([*runs, slow, slow, slow], delta=0.05, alpha=ALPHA)
+    assert outcome.decision is Decision.PASS
+    assert "15 runs" in outcome.title
+
+
+@pytest.mark.parametrize("latency_s", [-1.0, -1e300])
+def test_what_is_no_duration_is_left_out_and_told(tmp_path: Path, latency_s: float) -> None:
+    runs = [run(tmp_path, i, 0.1 + 0.0001 * (i % 3)) for i in range(12)]
+    outcome = history([*runs, run(tmp_path, 12, latency_s)], delta=0.05, alpha=ALPHA)
+    assert outcome.decision is Decision.PASS
+    assert "in 12 runs" in outcome.findings[0].text
+    assert "left out of 1 run" in outcome.notes[0]
+
+
+def test_times_under_bad_conditions_make_no_level(tmp_path: Path) -> None:
+    spoiled = Evidence(verdict=Validity.INVALID, reasons=["others were busy"], notes=[], window_s=1, readings=5)
+    runs = [run(tmp_path, i, 0.1 + 0.0001 * (i % 3)) for i in range(12)]
+    for i in range(12, 16):
+        one = run(tmp_path, i, 0.3)
+        runs.append(replace(one, measurements=[replace(m, evidence=spoiled) for m in one.measurements]))
+    assert history(runs, delta=0.05, alpha=ALPHA).decision is Decision.PASS
+
+
+def test_a_rate_that_no_permutations_can_reach_is_a_usage_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert gate.main(["history", "--alpha", "1e-9", str(run(tmp_path, 0, 0.1).path)]) == 2
+    assert "the least of a permutation test" in capsys.readouterr().err
+
+
+def test_the_machine_of_a_series_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its name has brackets, which the terminal's markup would swallow."""
+    levels = [0.1 + 0.0001 * (i % 3) + 0.1 * (i >= 20) for i in range(40)]
+    runs = [run(tmp_path, i, level, cpu=f"processor {i % 2}") for i, level in enumerate(levels)]
+    show(history(runs, delta=0.05, alpha=ALPHA), Console(width=300))
+    assert capsys.readouterr().out.count("[cpu processor 1]") == 2  # in the table, and in the line that says why
 
 
 def test_a_file_that_is_no_run_is_a_usage_error(tmp_path: Path) -> None:

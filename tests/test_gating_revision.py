@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,75 @@ def test_a_revision_that_is_not_there_is_named(repository: Path, tmp_path: Path)
 def test_a_folder_without_a_repository_is_named(tmp_path: Path) -> None:
     with pytest.raises(BaseUnavailable, match="is not to be found in the git repository at"):
         revision(tmp_path, "main", tmp_path / "cache")
+
+
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIP_NO_BUILD_ISOLATION", "0")  # pip reads it as: without isolation
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+
+
+@pytest.mark.usefixtures("offline")
+def test_a_package_in_a_folder_of_its_repository_is_the_one_that_is_installed(repository: Path, tmp_path: Path) -> None:
+    package = repository / "packages" / "one"
+    package.mkdir(parents=True)
+    (package / "pyproject.toml").write_text(PROJECT, encoding="utf-8")
+    (package / "candidate.py").write_text("WHERE = 'packages/one'\n", encoding="utf-8")
+    git(repository, "add", "-A")
+    git(repository, "commit", "-qm", "a package in a folder")
+    files, (site,) = revision(package, "HEAD", tmp_path / "cache")
+    assert files.parts[-2:] == ("packages", "one")
+    assert (site / "candidate.py").read_text() == "WHERE = 'packages/one'\n"
+    _, (root,) = revision(repository, "HEAD", tmp_path / "cache")
+    assert (root / "candidate.py").read_text() == "BEFORE = False\n"
+
+
+def test_a_folder_that_the_revision_lacks_is_named(repository: Path, tmp_path: Path) -> None:
+    (repository / "later").mkdir()
+    with pytest.raises(BaseUnavailable, match="revision 'base' has no folder later"):
+        revision(repository / "later", "base", tmp_path / "cache")
+
+
+def test_links_that_lead_out_of_a_repository_do_not_keep_it_from_being_checked_out(
+    repository: Path, tmp_path: Path
+) -> None:
+    (repository / "data").symlink_to("/somewhere/else")
+    (repository / "above").symlink_to("../../above")
+    git(repository, "add", "-A")
+    git(repository, "commit", "-qm", "links")
+    files, _ = revision(repository, "HEAD", tmp_path / "cache")
+    assert (files / "candidate.py").exists()
+
+
+def test_a_file_for_other_tools_makes_no_package(repository: Path, tmp_path: Path) -> None:
+    (repository / "setup.cfg").write_text("[flake8]\n", encoding="utf-8")
+    git(repository, "add", "-A")
+    git(repository, "commit", "-qm", "settings of a linter")
+    files, path = revision(repository, "HEAD", tmp_path / "cache")
+    assert path == (files,)
+
+
+def test_gates_that_want_the_same_revision_at_once_all_get_it(repository: Path, tmp_path: Path) -> None:
+    with ThreadPoolExecutor(4) as several:
+        found = list(several.map(lambda _: revision(repository, "base", tmp_path / "cache"), range(4)))
+    assert len(set(found)) == 1
+    assert (found[0][0] / "candidate.py").exists()
+    assert len(list((tmp_path / "cache").iterdir())) == 1  # nothing half-made
+
+
+def test_a_cache_that_cannot_be_written_is_named(repository: Path, tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("a file", encoding="utf-8")
+    with pytest.raises(BaseUnavailable, match=r"revision 'base' cannot be put into .*cache"):
+        revision(repository, "base", tmp_path / "cache")
+
+
+def test_a_git_that_does_not_answer_is_named(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def hangs(command: list[str], **_: object) -> None:
+        raise subprocess.TimeoutExpired(command, 60)
+
+    monkeypatch.setattr("vitbench.gating.revision.subprocess.run", hangs)
+    with pytest.raises(BaseUnavailable, match="git did not end within 60 s"):
+        revision(repository, "base", tmp_path / "cache")
 
 
 def test_another_interpreter_gets_this_vitbench_and_nothing_else_of_ours(tmp_path: Path) -> None:

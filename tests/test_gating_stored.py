@@ -3,6 +3,8 @@
 import json
 import math
 import random
+import re
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -14,10 +16,12 @@ import sample_runs
 
 from vitbench import gate
 from vitbench.conditions.record import Evidence, Validity
+from vitbench.errors import OutputUnwritable
 from vitbench.gating import baseline
 from vitbench.gating.decision import BaseUnavailable, Decision
 from vitbench.gating.facts import Facts, facts
 from vitbench.gating.stored import LEAST_RUNS, Policy, compare, difference
+from vitbench.lock_file import LockFile
 from vitbench.records import MeasurementRecord, Outcome
 from vitbench.requirement import Status
 from vitbench.results import Run
@@ -163,6 +167,20 @@ def test_a_cell_that_the_base_never_had_is_noted(sample: Run) -> None:
     assert "not compared, since the base has no such cell: throughput training mine" in outcome.notes
 
 
+def test_a_spoiled_time_of_a_cell_that_the_base_never_had_leaves_the_rest_decided(sample: Run) -> None:
+    head = a_run(sample, 0.1, day=9)
+    new = replace(head.measured[CELL.cell], times_s=[], doubt="INVALID: others were busy")
+    outcome = compare(stored(sample, STEADY), replace(head, measured={**head.measured, "new": new}), Policy())
+    assert outcome.decision is Decision.PASS
+    assert any("the base has no such cell: new" in note for note in outcome.notes)
+
+
+def test_times_beyond_any_ratio_are_told_without_a_number(sample: Run) -> None:
+    outcome = compare(stored(sample, (1e-300, 1.0, 1e300)), a_run(sample, 0.1, day=9), Policy())
+    assert outcome.findings[-1].decision is Decision.PASS
+    assert '"high": null' in outcome.to_json()
+
+
 def test_a_run_against_itself_is_no_pass(sample: Run) -> None:
     untimed = a_run(sample, None)
     assert compare(untimed, untimed, Policy()).exit_code == 5
@@ -234,6 +252,14 @@ def test_a_change_of_one_verdict_changes_one_line_of_the_file(sample: Run, tmp_p
         (lambda text: text.replace("0.1", "NaN"), "a time of nan s"),
         (lambda text: text.replace('"key"', '"keys"', 1), "no whole baseline"),
         (lambda text: text.replace('"PASSED"', '"SPLENDID"', 1), "no whole baseline"),
+        (lambda text: text.replace("0.1\n", f"{10**400}\n"), "no whole baseline"),
+        (lambda text: re.sub(r'"times_s": \[[^]]*\]', '"times_s": "123"', text), "123 where a list has to be"),
+        (lambda text: re.sub(r'"times_s": \[[^]]*\]', '"times_s": ["0.1"]', text), "a time of 0.1 s"),
+        (lambda text: text.replace('"parameters": 100', '"parameters": null'), "a count of None"),
+        (lambda text: text.replace('"parameters": 100', '"parameters": -1'), "a count of -1"),
+        (lambda text: re.sub(r'"digest": "[^"]*"', '"digest": []', text), "where a text has to be"),
+        (lambda text: re.sub(r'"began": "[^"]*"', '"began": "yesterday"', text), "yesterday"),
+        (lambda text: re.sub(r'"commit": "[^"]*"', '"commit": null', text), "None where a text has to be"),
     ],
 )
 def test_a_file_that_is_no_whole_baseline_is_refused(sample: Run, tmp_path: Path, spoil: Any, said: str) -> None:
@@ -254,6 +280,67 @@ def test_a_base_is_a_run_a_file_or_a_name(sample: Run, tmp_path: Path) -> None:
         assert baseline.base(given, key, home=home).runs
     with pytest.raises(BaseUnavailable, match=r"'trunk' is no run, no file and no baseline .*there: main"):
         baseline.base("trunk", key, home=home)
+
+
+def test_a_folder_of_another_kind_does_not_hide_a_baseline_of_its_name(
+    sample: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    baseline.save("main", a_run(sample))
+    (tmp_path / "main").mkdir()
+    assert baseline.base("main", a_run(sample).key).runs
+
+
+def test_a_path_that_is_not_there_is_no_name(sample: Run, tmp_path: Path) -> None:
+    baseline.save("main", a_run(sample), tmp_path)
+    with pytest.raises(BaseUnavailable, match="elsewhere/main"):
+        baseline.base("elsewhere/main", a_run(sample).key, home=tmp_path)
+    with pytest.raises(BaseUnavailable, match="File name too long"):
+        baseline.base("x" * 5000, a_run(sample).key, home=tmp_path)
+
+
+def test_a_key_without_its_torch_is_another_machine(sample: Run, tmp_path: Path) -> None:
+    file, _ = baseline.save("main", a_run(sample), tmp_path)
+    file.write_text(file.read_text().replace('"torch"', '"a torch"', 1))
+    assert compare(baseline.load(file), a_run(sample, day=2), Policy()).exit_code == 4
+
+
+def test_text_that_no_encoding_holds_is_kept(sample: Run, tmp_path: Path) -> None:
+    found = a_run(sample, None, outcome=Outcome.FAILED, reason="no file \udcff")
+    file, _ = baseline.save("main", found, tmp_path)
+    assert baseline.load(file).measured[CELL.cell].reason == "no file \udcff"
+
+
+def test_runs_that_save_at_once_all_keep_their_times(sample: Run, tmp_path: Path) -> None:
+    found = [a_run(sample, 0.1 + day / 1000, day=day) for day in range(1, 13)]
+    threads = [threading.Thread(target=baseline.save, args=("main", one, tmp_path)) for one in found]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    (file,) = (tmp_path / "main").iterdir()  # no lock, nothing half-written
+    assert sorted(baseline.load(file).measured[CELL.cell].times_s) == [
+        one.measured[CELL.cell].times_s[0] for one in found
+    ]
+
+
+def test_whoever_holds_a_baseline_for_ever_is_not_waited_for_as_long(
+    sample: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(baseline, "_PATIENCE_S", 0.05)
+    (tmp_path / "main").mkdir()
+    lock = LockFile(tmp_path / "main" / "baseline.lock")
+    assert lock.acquire()
+    with pytest.raises(OutputUnwritable, match="another process has held"):
+        baseline.save("main", a_run(sample), tmp_path)
+    lock.close()
+
+
+def test_the_code_of_a_candidate_from_another_repository_counts(sample: Run, tmp_path: Path) -> None:
+    for day, commit in enumerate(("a" * 40, "a" * 40, "b" * 40), 1):
+        candidates = {"mine": {"git_commit": commit, "git_clean": True}}
+        _, how = baseline.save("main", a_run(sample, day=day, environment={"candidates": candidates}), tmp_path)
+        assert how.startswith(("begun with", "2 runs", "begun anew (source of mine commit aaaaaa")[day - 1])
 
 
 def test_a_baseline_of_another_machine_is_told_by_what_differs(sample: Run, tmp_path: Path) -> None:
@@ -302,6 +389,17 @@ def test_old_ones_are_removed_by_the_age_of_their_newest_run(home: Path) -> None
     removed = list(prune(given, now=datetime(2026, 11, 12, tzinfo=UTC)))
     assert len(removed) == 1
     assert baseline.names(home) == ["main"]
+
+
+def test_an_age_beyond_the_calendar_removes_nothing(home: Path) -> None:
+    assert gate.main(["baselines", "--older-than", "9" * 12, "--home", str(home)]) == 0
+    assert baseline.names(home) == ["main", "old"]
+
+
+def test_what_cannot_be_removed_is_named(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (home / "old" / "folder.json").mkdir()
+    assert gate.main(["baselines", "old", "--remove", "--home", str(home)]) == 2
+    assert "cannot remove" in capsys.readouterr().err
 
 
 def test_mistakes_are_usage_errors(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -33,9 +33,7 @@ def test_others_are_told_of_and_what_the_gate_itself_took_is_not(
     children_s = iter([5.0, 15.0])
     monkeypatch.setattr(module, "_children_s", lambda: next(children_s))
     stat(tmp_path, busy=0)
-    with surroundings(
-        pinned=True, redrawn=True, memory_kept=True, host=Host(tmp_path, CORES, 0.01), root=tmp_path
-    ) as around:
+    with surroundings(host=Host(tmp_path, CORES, 0.01), root=tmp_path) as around:
         stat(tmp_path, busy=800, steal=50)  # 8 s a core, of which children took 10 s
         seconds[0] = 10.0
     assert around.others_share == pytest.approx(0.3)
@@ -47,9 +45,7 @@ def test_others_are_told_of_and_what_the_gate_itself_took_is_not(
 def test_a_quiet_machine_needs_no_note_and_what_is_not_readable_is_not_made_up(
     tmp_path: Path, seconds: list[float]
 ) -> None:
-    with surroundings(
-        pinned=True, redrawn=True, memory_kept=True, host=Host(tmp_path, CORES, 0.01), root=tmp_path
-    ) as around:
+    with surroundings(host=Host(tmp_path, CORES, 0.01), root=tmp_path) as around:
         seconds[0] = 10.0
     assert (around.others_share, around.notes) == (None, [])
     assert any("no governor is readable" in one for one in around.not_controlled)
@@ -60,11 +56,10 @@ def test_what_could_not_be_controlled_is_listed(tmp_path: Path, pinned: bool) ->
     folder = tmp_path / "sys/devices/system/cpu/cpu0/cpufreq"
     folder.mkdir(parents=True)
     (folder / "scaling_governor").write_text("powersave\n")
-    with surroundings(
-        pinned=pinned, redrawn=True, memory_kept=True, host=Host(tmp_path, CORES, 0.01), root=tmp_path
-    ) as around:
+    with surroundings(host=Host(tmp_path, CORES, 0.01), root=tmp_path) as around:
         pass
     named = "both sides of a pair pinned to the same cores"
+    around.control({named: pinned})
     assert (named in around.controlled, named in around.not_controlled) == (pinned, not pinned)
     assert "the processor's clock (governor powersave)" in around.not_controlled
 
@@ -72,9 +67,7 @@ def test_what_could_not_be_controlled_is_listed(tmp_path: Path, pinned: bool) ->
 def test_it_is_filled_in_also_where_the_gate_fails(tmp_path: Path) -> None:
     with (
         pytest.raises(KeyboardInterrupt),
-        surroundings(
-            pinned=True, redrawn=True, memory_kept=True, host=Host(tmp_path, CORES, 0.01), root=tmp_path
-        ) as around,
+        surroundings(host=Host(tmp_path, CORES, 0.01), root=tmp_path) as around,
     ):
         raise KeyboardInterrupt
     assert around.not_controlled

@@ -6,11 +6,13 @@ from xml.etree import ElementTree as ET
 import pytest
 import sample_runs
 from markdown_it import MarkdownIt
+from rich.console import Console
 
 from vitbench import gate
 from vitbench.gating.decision import Decision
 from vitbench.gating.outcome import Finding, Outcome
-from vitbench.gating.written import annotations, junit, markdown
+from vitbench.gating.shown import show
+from vitbench.gating.written import annotations, junit, markdown, write
 
 SLOWER = Finding(
     name="inference Ti/16@64",
@@ -79,3 +81,32 @@ def test_only_a_github_workflow_is_given_annotations(
     assert gate.main(["exact", str(run.path), str(run.path), "--junit", str(tmp_path / "j.xml")]) == 5
     assert ("::warning" in capsys.readouterr().out) == inside
     assert ET.fromstring((tmp_path / "j.xml").read_text())[0].get("errors") == "1"
+
+
+def test_text_that_no_encoding_holds_is_written_as_its_code(tmp_path: Path) -> None:
+    odd = Finding(name="a \udcff file", decision=Decision.INCORRECT, text="no file \udcff")
+    for name, text in (
+        ("o.md", markdown(outcome(odd))),
+        ("o.xml", junit(outcome(odd))),
+        ("o.json", outcome(odd).to_json()),
+    ):
+        write(tmp_path / name, text)
+        assert (tmp_path / name).read_text(encoding="utf-8")
+
+
+def test_what_a_terminal_would_take_for_markup_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    odd = Finding(
+        name="cell [bold]x[/]", decision=Decision.PASS, text="", change=0.0, low=0.0, high=0.0, least_detectable=0.1
+    )
+    show(Outcome(tier="paired", title="head a[/b] against base c", findings=[odd]), Console(width=200))
+    shown = capsys.readouterr().out
+    assert "head a[/b] against base c" in shown
+    assert "cell [bold]x[/]" in shown
+
+
+def test_a_file_that_cannot_be_written_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = sample_runs.run_of(sample_runs.records(), tmp_path / "run")
+    for place in (tmp_path, tmp_path / ("x" * 5000)):
+        assert gate.main(["exact", str(run.path), str(run.path), "-o", str(place)]) == 2
+        assert len(capsys.readouterr().err.splitlines()) == 1
+    assert gate.main(["exact", str(run.path), "x" * 5000]) == 5

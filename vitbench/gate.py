@@ -12,17 +12,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vitbench.console import speak_any_language, suitable_console
-from vitbench.errors import ResultsUnreadable, VitbenchError
+from vitbench.errors import OutputCut, ResultsUnreadable, UsageError, VitbenchError
 from vitbench.folders import results_in
 from vitbench.gating import baseline, options, shown, written
 from vitbench.gating.decision import NothingMeasured
 from vitbench.gating.outcome import Outcome
 from vitbench.plan import Cell
+from vitbench.process import termination_as_interrupt
 
 if TYPE_CHECKING:
     from vitbench.gating.duet import Side
 
 INTERRUPTED = 130
+UNREAD = 141  # 128 + SIGPIPE, as vitbench.run has it
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -30,13 +32,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     speak_any_language()
     try:
         given = options.parser(_VERBS).parse_args(argv)
-        code: int = given.gate(given)
+        for path in (getattr(given, name, None) for name in _WRITTEN):
+            if path is not None:
+                written.require_place(path)
+        with termination_as_interrupt():
+            code: int = given.gate(given)
     except VitbenchError as error:
         print(f"vitbench gate: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("vitbench gate: interrupted; nothing was decided", file=sys.stderr)
         return INTERRUPTED
+    except BrokenPipeError:  # | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return UNREAD
+    except OSError as error:
+        print(f"vitbench gate: {error.strerror or error}: {error.filename or 'standard output'}", file=sys.stderr)
+        return OutputCut.exit_code
     return code
 
 
@@ -63,7 +75,7 @@ def _exact(given: argparse.Namespace) -> int:
 
     try:
         head = facts(read(results_in(given.head)))
-    except ResultsUnreadable as error:
+    except (ResultsUnreadable, OSError) as error:  # a name too long for the system, say
         raise NothingMeasured(f"nothing to judge: {error}") from error
     return _told(exact.compare(baseline.base(given.base, head.key, nearest=True), head), given)
 
@@ -73,6 +85,8 @@ def _history(given: argparse.Namespace) -> int:
     from vitbench.gating import history  # noqa: PLC0415
     from vitbench.results import read  # noqa: PLC0415
 
+    if given.alpha < history.LEAST_ALPHA:
+        raise UsageError(f"--alpha {given.alpha:g} is below {history.LEAST_ALPHA:g}, the least of a permutation test")
     runs = [read(results_in(path)) for path in given.runs]
     return _told(history.history(runs, delta=math.log1p(given.min_change / 100), alpha=given.alpha), given)
 
@@ -102,13 +116,14 @@ def _paired(given: argparse.Namespace) -> int:
         events = paired.duets(
             base, head, cells, design=design, protocol=protocol, seed=given.seed, most_s=most_s, play=duet.play
         )
-        with surroundings(pinned=protocol.pinned, redrawn=protocol.redrawn, memory_kept=protocol.memory_kept) as around:
+        with surroundings() as around:
             gated = shown.followed(events, suitable_console(), most_s)
+    around.control(paired.controlled(gated, protocol))
     outcome = Outcome(
         tier="paired",
-        title=f"{_named(head)} against {_named(base)}",
+        title=f"{_named(head)} against {_named(base)}{_at(given.base_rev)}",
         findings=[paired.finding(one, design) for one in gated],
-        notes=around.notes,
+        notes=[*paired.notes(gated), *around.notes],
         details={
             "design": asdict(design),
             "protocol": asdict(protocol),
@@ -142,6 +157,7 @@ def _selftest(given: argparse.Namespace) -> int:
     return 0
 
 
+_WRITTEN = ("output", "markdown", "junit", "plot")  # options
 _VERBS = {
     "exact": _exact,
     "paired": _paired,
@@ -194,14 +210,30 @@ def _sides(given: argparse.Namespace, stack: ExitStack) -> tuple["Side", "Side"]
     for label, (implementation, python) in pythons.items():
         folder: Path | None = None
         path: tuple[Path, ...] = ()
+        within: tuple[Path, ...] = ()
         if label == BASE and given.base_rev is not None:
             folder, path = revision.revision(given.repository, given.base_rev)
+            within = (folder, *path)
         if python is not None:
             path = (*path, revision.this_vitbench(Path(stack.enter_context(revision.temporary_folder()))))
         sides[label] = Side(
-            label=label, implementation=implementation, python=python or sys.executable, path=path, folder=folder
+            label=label,
+            implementation=implementation,
+            python=_found(python) if python else sys.executable,
+            path=path,
+            folder=folder,
+            within=within,
         )
     return sides[BASE], sides[HEAD]
+
+
+def _found(python: str) -> str:
+    """As it is from any folder: the base of a revision runs in its own. A bare name is looked for in PATH."""
+    return str(Path(python).absolute()) if os.sep in python else python
+
+
+def _at(revision: str | None) -> str:
+    return f" at {revision}" if revision else ""
 
 
 def _named(side: "Side") -> str:

@@ -7,8 +7,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _KEPT_BYTES = 16 * 1024  # of its output, the last
@@ -40,6 +40,24 @@ def die_with_parent() -> None:
 
 
 _PR_SET_PDEATHSIG = 1
+
+
+@contextmanager
+def termination_as_interrupt() -> Iterator[None]:
+    """Let SIGTERM, or a terminal that is closed, end a command as Ctrl-C does: what there is kept, no process left behind."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    heard = [one for one in _ENDINGS if signal.getsignal(one) is not signal.SIG_IGN]  # nohup has it ignored
+    before = {one: signal.signal(one, signal.default_int_handler) for one in heard}
+    try:
+        yield
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+
+
+_ENDINGS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 class Child:

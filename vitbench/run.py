@@ -4,12 +4,10 @@ import errno
 import math
 import os
 import shlex
-import signal
 import sys
-import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,11 +18,12 @@ from rich.console import Console
 from vitbench import __version__, preflight, report, results, resume, summary
 from vitbench.console import speak_any_language, suitable_console
 from vitbench.environment import usable_cores, without_places
-from vitbench.errors import OutputCut, OutputUnwritable, VitbenchError
+from vitbench.errors import AdapterBroken, OutputCut, OutputUnwritable, VitbenchError
 from vitbench.executor import Finished, Recorded, execute
 from vitbench.folders import REPORT, RESULTS, holding, new_folder, put_aside, require_free
 from vitbench.options import Options, parse
 from vitbench.plan import Cell, plan, widest_first
+from vitbench.process import termination_as_interrupt
 from vitbench.progress import display, waiting
 from vitbench.records import Footer, Header, Outcome
 from vitbench.requirement import Verdict
@@ -35,7 +34,6 @@ from vitbench.traces.folders import trace_folders
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 UNREAD = 141  # 128 + SIGPIPE
-_ENDINGS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 COMPLETE, STOPPED, OUT_OF_TIME = "complete", "interrupted", "out of time"  # in the footer
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _BESIDE = 2  # conformance cells at once, where there are cores for them
@@ -46,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     speak_any_language()
     try:
-        with _termination_as_interrupt():
+        with termination_as_interrupt():
             options = parse(arguments)
             cells = plan(options)
             if options.dry_run:
@@ -113,7 +111,10 @@ def _run(options: Options, cells: Sequence[Cell], arguments: Sequence[str]) -> i
         if status == STOPPED:
             return INTERRUPTED
         run = _report(folder, console)
-        return exit_code(run) or (held.hold(base, run, options, console) if gated else 0)
+        code = exit_code(run)
+        if gated and (not code or (code == AdapterBroken.exit_code and base is not None)):
+            return held.hold(base, run, options, console) or code  # what is broken now may have worked before
+        return code
 
 
 def _finished(folder: Path) -> int:
@@ -169,7 +170,7 @@ def exit_code(run: Run) -> int:
     if Verdict.HARNESS_ERROR in verdicts:
         return 3
     measured = any(record.outcome == Outcome.MEASURED for record in (*run.of_implementations, *run.timers))
-    return 4 if verdicts == {Verdict.ADAPTER_BROKEN} and not measured else 0
+    return AdapterBroken.exit_code if verdicts == {Verdict.ADAPTER_BROKEN} and not measured else 0
 
 
 def _header(
@@ -221,21 +222,6 @@ def _report_command(file: Path) -> str:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-@contextmanager
-def _termination_as_interrupt() -> Iterator[None]:
-    """Let SIGTERM, or a terminal that is closed, end a run as Ctrl-C does: what there is kept, no process left behind."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    heard = [one for one in _ENDINGS if signal.getsignal(one) is not signal.SIG_IGN]  # nohup has it ignored
-    before = {one: signal.signal(one, signal.default_int_handler) for one in heard}
-    try:
-        yield
-    finally:
-        for one, handler in before.items():
-            signal.signal(one, handler)
 
 
 if __name__ == "__main__":

@@ -122,8 +122,10 @@ def measure(cell: Cell, then: Callable[[MeasurementRecord, Prepared], None] | No
 
 
 @contextmanager
-def prepared(cell: Cell) -> Iterator[Prepared]:
+def prepared(cell: Cell, layout_seed: int | None = None) -> Iterator[Prepared]:
     """Everything of a cell but its timing; the launch computes as the cell has it within this context only.
+
+    ``layout_seed``: of the memory layouts; None: the cell's own seed.
 
     Raises:
         NotSupported, AdapterBroken: as ``measure``.
@@ -137,7 +139,7 @@ def prepared(cell: Cell) -> Iterator[Prepared]:
     torch.set_num_threads(cell.threads)
     model, build_s = _timed(lambda: candidate.build(config, getattr(torch, how.stored)), clock)
     work = workload.prepared(cell, candidate, config, model)
-    layout = MemoryLayout(model, work.images.batches, cell.seed)
+    layout = MemoryLayout(model, work.images.batches, cell.seed if layout_seed is None else layout_seed)
 
     # timed callable
     with computing(how, cell.device), nullcontext() if training else torch.inference_mode():

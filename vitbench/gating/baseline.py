@@ -8,9 +8,13 @@ spread is the noise floor; a run of other code begins the file anew.
 import hashlib
 import json
 import math
+import os
 import re
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +23,7 @@ from vitbench.folders import RESULTS
 from vitbench.gating.decision import BaseUnavailable
 from vitbench.gating.facts import Facts, Judged, Measured, Source, facts
 from vitbench.gating.key import differences
+from vitbench.lock_file import LockFile
 from vitbench.records import Outcome
 from vitbench.requirement import Status
 from vitbench.results import read
@@ -42,13 +47,14 @@ def save(name: str, found: Facts, home: Path = HOME) -> tuple[Path, str]:
         ResultsUnreadable: there is one that cannot be read; it is left as it is.
     """
     file = file_for(name, found.key, home)
-    earlier = load(file) if file.exists() else None
-    whole, how = found, f"begun with {found.runs[-1].began}"
-    if earlier is not None:
-        changed = _changed(earlier, found)
-        whole = found if changed else _joined(earlier, found)
-        how = f"begun anew ({changed})" if changed else f"{len(whole.runs)} runs of the same code"
-    _write(file, whole)
+    with _alone(file.parent):
+        earlier = load(file) if file.exists() else None
+        whole, how = found, f"begun with {found.runs[-1].began}"
+        if earlier is not None:
+            changed = _changed(earlier, found)
+            whole = found if changed else _joined(earlier, found)
+            how = f"begun anew ({changed})" if changed else f"{len(whole.runs)} runs of the same code"
+        _write(file, whole)
     return file, how
 
 
@@ -81,24 +87,71 @@ def _joined(earlier: Facts, found: Facts) -> Facts:
     return replace(found, runs=[*earlier.runs, *found.runs], measured=measured)
 
 
-def newest(kept: Facts, runs: int) -> Facts:
-    """The same with the times of no more than so many runs, the newest."""
-    measured = {cell: replace(one, times_s=list(one.times_s)[-runs:]) for cell, one in kept.measured.items()}
-    return replace(kept, runs=list(kept.runs)[-runs:], measured=measured)
+def keep_newest(file: Path, runs: int) -> int:
+    """Drop the times of all runs but so many, the newest; how many runs were dropped.
+
+    Raises:
+        OutputUnwritable: the file cannot be written.
+        ResultsUnreadable: it cannot be read; it is left as it is.
+    """
+    with _alone(file.parent):
+        kept = load(file)
+        dropped = len(kept.runs) - runs
+        if dropped > 0:
+            measured = {cell: replace(one, times_s=list(one.times_s)[-runs:]) for cell, one in kept.measured.items()}
+            _write(file, replace(kept, runs=list(kept.runs)[-runs:], measured=measured))
+    return max(0, dropped)
 
 
-def rewrite(file: Path, kept: Facts) -> None:
-    """Put facts in the place of those that a file holds."""
-    _write(file, kept)
+def remove(file: Path) -> None:
+    """Delete it.
+
+    Raises:
+        OutputUnwritable: that cannot be.
+    """
+    try:
+        file.unlink()
+    except OSError as error:
+        raise OutputUnwritable(f"cannot remove {file}: {error.strerror or error}") from error
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Be the only process that changes a baseline's files: another one's times would be lost; it waits for its turn.
+
+    Raises:
+        OutputUnwritable: the folder cannot be made, or another process does not let it go.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputUnwritable(f"cannot write {folder}: {error.strerror or error}") from error
+    until_s = time.monotonic() + _PATIENCE_S
+    while True:
+        with closing(LockFile(folder / _LOCK)) as lock:
+            if lock.acquire() and lock.is_in_place():  # else removed by its last holder just before it was ours
+                try:
+                    yield
+                finally:
+                    lock.remove()
+                return
+        if time.monotonic() > until_s:
+            raise OutputUnwritable(f"another process has held {folder} for {_PATIENCE_S:.0f} s; end it, and save again")
+        time.sleep(_POLL_S)
+
+
+_LOCK, _PATIENCE_S, _POLL_S = "baseline.lock", 30.0, 0.02
 
 
 def _write(file: Path, whole: Facts) -> None:
-    beside = file.with_suffix(".tmp")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_text(json.dumps(_to_json(whole), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    beside = file.with_name(f"{file.stem}.{os.getpid()}.tmp")
+    text = json.dumps(_to_json(whole), indent=1, ensure_ascii=False) + "\n"
+    try:  # a lone surrogate, of somebody's message, is written as JSON's own escape
+        beside.write_text(text, encoding="utf-8", errors="backslashreplace")
         beside.replace(file)
     except OSError as error:
+        with suppress(OSError):
+            beside.unlink()
         raise OutputUnwritable(f"cannot write {file}: {error.strerror or error}") from error
 
 
@@ -147,43 +200,70 @@ def load(file: Path) -> Facts:
         )
     try:
         return _from_json(data, str(file))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise ResultsUnreadable(
             f"{file} is no whole baseline: {type(error).__name__}: {error}; save it anew with --save-baseline"
         ) from error
 
 
 def _from_json(data: Mapping[str, Any], name: str) -> Facts:
-    runs = [Source(**run) for run in data["runs"]]
+    runs = [_source(run) for run in data["runs"]]
     if not runs:
         raise ValueError("it names no run")
     return Facts(
         name=name,
         key={str(part): str(value) for part, value in data["key"].items()},
         runs=runs,
-        versions=dict(data["versions"]),
+        versions={_text(one): _text(version) for one, version in data["versions"].items()},
         judged={
-            (cell, requirement): Judged(implementation=of_cell["implementation"], status=Status(status))
+            (cell, requirement): Judged(implementation=_text(of_cell["implementation"]), status=Status(status))
             for cell, of_cell in data["verdicts"].items()
             for requirement, status in of_cell["requirements"].items()
         },
         measured={
             cell: Measured(
                 outcome=Outcome(one["outcome"]),
-                reason=one["reason"],
-                counts=dict(one["counts"]),
-                times_s=[_seconds(value) for value in one["times_s"]],
+                reason=_text(one["reason"]),
+                counts={count: _count(value) for count, value in one["counts"].items()},
+                times_s=[_seconds(value) for value in _listed(one["times_s"])],
             )
             for cell, one in data["cells"].items()
         },
     )
 
 
+def _source(run: Mapping[str, Any]) -> Source:
+    datetime.fromisoformat(run["began"])  # raises ValueError
+    return Source(digest=_text(run["digest"]), began=run["began"], commit=_text(run["commit"]))
+
+
 def _seconds(value: Any) -> float:
-    seconds = float(value)
-    if not (math.isfinite(seconds) and seconds > 0):
+    if not (_is_number(value) and value > 0):
         raise ValueError(f"a time of {value} s")
-    return seconds
+    return float(value)
+
+
+def _count(value: Any) -> float | str:
+    if not (isinstance(value, str) or (_is_number(value) and value >= 0)):
+        raise ValueError(f"a count of {value}")
+    found: float | str = value
+    return found
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{value} where a text has to be")  # noqa: TRY004  # of a file, not of an argument
+    return value
+
+
+def _listed(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise ValueError(f"{value} where a list has to be")  # noqa: TRY004
+    return value
 
 
 def saved(name: str, home: Path = HOME) -> list[Path]:
@@ -213,6 +293,8 @@ def base(given: str, key: Mapping[str, str], *, nearest: bool = False, home: Pat
         return load(path) if path.suffix == ".json" else facts(read(path))
     except ResultsUnreadable as error:
         raise BaseUnavailable(f"no base to compare with: {error}") from error
+    except OSError as error:  # a name too long for the system, say
+        raise BaseUnavailable(f"no base to compare with: {given!r}: {error.strerror or error}") from error
 
 
 def _place(given: str, key: Mapping[str, str], home: Path, *, nearest: bool) -> Path:
@@ -221,9 +303,10 @@ def _place(given: str, key: Mapping[str, str], home: Path, *, nearest: bool) -> 
         return path / RESULTS
     if path.is_file() or path.suffix in {".json", ".jsonl"}:
         return path
-    other = {
-        file: differences(load(file).key, key) for file in saved(path.name, path.parent if path.is_dir() else home)
-    }
+    files = saved(path.name, path.parent) if path.is_dir() else []
+    if not files and str(path) == path.name:  # a folder of another kind may have the name of a baseline
+        files = saved(path.name, home)
+    other = {file: differences(load(file).key, key) for file in files}
     if not other:
         there = ", ".join(names(home)) or "none"
         raise BaseUnavailable(

@@ -19,7 +19,7 @@ from statistics import median
 from types import TracebackType
 from typing import Any, Self
 
-from vitbench.errors import VitbenchError
+from vitbench.gating.decision import NothingMeasured
 from vitbench.gating.slowdown import Slowdown
 from vitbench.gating.worker import Task
 from vitbench.plan import Cell
@@ -28,7 +28,7 @@ from vitbench.process import Child, how_it_ended
 BASE, HEAD = "base", "head"
 
 
-class SideFailed(VitbenchError):
+class SideFailed(NothingMeasured):
     """A side of a pair, or both, gave no times; the text says which, and why."""
 
     def __init__(self, reasons: Mapping[str, str]) -> None:
@@ -45,6 +45,7 @@ class Side:
     python: str = sys.executable
     path: tuple[Path, ...] = ()  # looked in before anything else that the interpreter knows
     folder: Path | None = None  # to run in; None: the present one
+    within: tuple[Path, ...] = ()  # of which something has to be imported, else it is not the code that was asked for
     slowdown: Slowdown | None = None  # planted, to see whether it is found
 
 
@@ -82,16 +83,18 @@ def play(base: Side, head: Side, cell: Cell, protocol: Protocol, rng: random.Ran
         SideFailed: a side could not be started or prepared, ended, or hung.
     """
     began = time.monotonic()
-    cores = _cores(cell, rng) if protocol.pinned else []
+    cores, layout_seed = _cores(cell, rng) if protocol.pinned else [], rng.randrange(2**32)
     with ExitStack() as stack:
         sides = {
-            side.label: stack.enter_context(_Player(side, cell, protocol, cores)) for side in (base, head)
+            side.label: stack.enter_context(_Player(side, cell, protocol, cores, layout_seed)) for side in (base, head)
         }  # both prepare at once
         said = _introductions(sides)
         # In turn: beside each other on one core they would take twice as long.
-        launch_s = [min(player.block(1) for _ in range(_LOOKS)) for player in sides.values()]
-        launches = max(1, round(protocol.block_s / max(min(launch_s), _LEAST_S)))
-        rounds = max(protocol.least_blocks, int(protocol.pair_s / max(sum(launch_s) * launches, _LEAST_S)))
+        looks = {label: [player.block(1) for _ in range(_LOOKS)] for label, player in sides.items()}
+        _require_durations(looks)
+        launch_s = [min(taken) for taken in looks.values()]
+        launches = max(1, round(protocol.block_s / min(launch_s)))
+        rounds = max(protocol.least_blocks, int(protocol.pair_s / (sum(launch_s) * launches)))
         taken: dict[str, list[float]] = {BASE: [], HEAD: []}
         for label in _turns(rounds, protocol, rng):
             taken[label].append(sides[label].block(launches) / launches)
@@ -118,6 +121,8 @@ def _introductions(sides: Mapping[str, "_Player"]) -> Mapping[str, Mapping[str, 
     for label, player in sides.items():
         try:
             said[label] = player.introduction()
+            if said[label].get("from_elsewhere"):
+                failed[label] = player.elsewhere()
         except SideFailed as error:
             failed |= error.reasons
     if failed:
@@ -126,7 +131,6 @@ def _introductions(sides: Mapping[str, "_Player"]) -> Mapping[str, Mapping[str, 
 
 
 _LOOKS = 2  # at how long a launch takes
-_LEAST_S = 1e-9  # a clock may have no finer steps
 
 
 def _turns(rounds: int, protocol: Protocol, rng: random.Random) -> Sequence[str]:
@@ -137,24 +141,36 @@ def _turns(rounds: int, protocol: Protocol, rng: random.Random) -> Sequence[str]
 
 
 def _log_ratio(base_s: Sequence[float], head_s: Sequence[float], *, interleaved: bool) -> float:
-    """Raises SideFailed, of both, where a clock gave what is no duration: that is neither's fault."""
-    for label, taken in ((BASE, base_s), (HEAD, head_s)):
-        if not all(math.isfinite(seconds) and seconds > 0 for seconds in taken):
-            text = f"the clock gave {min(taken)} s for a block of the {label}, expected a time above zero"
-            raise SideFailed({BASE: text, HEAD: text})
+    _require_durations({BASE: base_s, HEAD: head_s})
     if interleaved:
         return median(math.log(head / base) for base, head in zip(base_s, head_s, strict=True))
     return math.log(median(head_s) / median(base_s))
 
 
+def _require_durations(by_side: Mapping[str, Sequence[float]]) -> None:
+    """Raises SideFailed, of both, where a clock gave what is no duration: that is neither's fault."""
+    for label, taken in by_side.items():
+        if not all(math.isfinite(seconds) and seconds > 0 for seconds in taken):
+            text = f"the clock gave {min(taken)} s for a block of the {label}, expected a time above zero"
+            raise SideFailed({BASE: text, HEAD: text})
+
+
 class _Player:
     """The process of one side, and the conversation with it."""
 
-    def __init__(self, side: Side, cell: Cell, protocol: Protocol, cores: Sequence[int]) -> None:
+    def __init__(self, side: Side, cell: Cell, protocol: Protocol, cores: Sequence[int], layout_seed: int) -> None:
+        """``layout_seed``: the same for both sides of a pair, and another for each pair, so that pairs are independent."""
         self._side, self._protocol, self._started = side, protocol, time.monotonic()
         cell_of_side = {**cell.to_json(), "implementation": side.implementation}
         slowdown = None if side.slowdown is None else asdict(side.slowdown)
-        task = Task(cell=cell_of_side, redrawn=protocol.redrawn, cores=cores, slowdown=slowdown)
+        task = Task(
+            cell=cell_of_side,
+            redrawn=protocol.redrawn,
+            cores=cores,
+            slowdown=slowdown,
+            layout_seed=layout_seed,
+            within=[str(folder) for folder in side.within],
+        )
         self._answers, theirs = os.pipe()
         try:
             self._child = Child(
@@ -164,7 +180,7 @@ class _Player:
                 keeps=(theirs,),
                 path=side.path,
                 folder=side.folder,
-                settings=_keeping_memory() if protocol.memory_kept else None,
+                settings=_environment(side, protocol),
             )
         except OSError as error:
             os.close(self._answers)
@@ -184,6 +200,12 @@ class _Player:
 
     def introduction(self) -> Mapping[str, Any]:
         return self._answer(self._protocol.start_limit_s - (time.monotonic() - self._started), "getting ready")
+
+    def elsewhere(self) -> str:
+        return (
+            f"nothing of {self._side.implementation} was imported from its revision, but from what is installed here; "
+            "what base and head share cannot be compared: name the package's own folder with --repository"
+        )
 
     def block(self, launches: int) -> float:
         self._child.tell(json.dumps({"launches": launches}) + "\n")
@@ -208,6 +230,12 @@ class _Player:
         code, words = self._child.wait(self._child.elapsed_s + _LAST_S), self._child.last_words()
         how = how_it_ended(1 if code is None else code)
         return f"{how}; its last output: {words}" if words else how
+
+
+def _environment(side: Side, protocol: Protocol) -> dict[str, str]:
+    """What differs from this process's own: another interpreter has packages of its own, and is not to be given the head's."""
+    other = {} if side.python == sys.executable else {"PYTHONPATH": os.pathsep.join(map(str, side.path))}
+    return (_keeping_memory() if protocol.memory_kept else {}) | other
 
 
 def _keeping_memory() -> dict[str, str]:

@@ -4,7 +4,7 @@ Verdicts of requirements, and counts: parameters, multiply-accumulates, operator
 looked at.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from vitbench.gating.decision import Decision
 from vitbench.gating.facts import OF_THE_MODEL, Facts, Judged, Measured
@@ -34,10 +34,19 @@ def notes(base: Facts, head: Facts) -> list[str]:
     same = ["base and head are one and the same run; make one of each revision"] if _one_run(base, head) else []
     new = [cell for cell in head.measured if cell not in base.measured]
     if new:
-        same.append(
-            f"not compared, since the base has no such cell: {', '.join(new[:_SHOWN])}{' …' if new[_SHOWN:] else ''}"
-        )
+        same.append(f"not compared, since the base has no such cell: {_some(new)}")
+    lacking = [
+        cell
+        for cell, known in base.measured.items()
+        if cell in head.measured and known.outcome == head.measured[cell].outcome == Came.NOT_SUPPORTED
+    ]
+    if lacking:
+        same.append(f"not compared, since neither side supports it: {_some(lacking)}")
     return [*same, *(f"{side}: {note}" for side, of in (("base", base), ("head", head)) for note in of.notes)]
+
+
+def _some(cells: Sequence[str]) -> str:
+    return f"{', '.join(cells[:_SHOWN])}{' …' if cells[_SHOWN:] else ''}"
 
 
 def _one_run(base: Facts, head: Facts) -> bool:
@@ -50,20 +59,33 @@ def _verdicts(base: Facts, head: Facts) -> Iterator[Finding]:
     for (cell, requirement), found in head.judged.items():
         name, known = f"{found.implementation} {requirement}", base.judged.get((cell, requirement))
         if known is None:
-            if found.status in {Status.FAILED, Status.ERROR}:
+            if found.status in {Status.FAILED, Status.ERROR}:  # as it may have before
                 text = f"{_word(found)}, and the base has no verdict on it: {found.reason}"
-                yield Finding(name=name, decision=Decision.INCORRECT, text=text)
+                yield Finding(name=name, decision=Decision.NO_BASELINE, text=text)
+        elif not {found.status, known.status} <= set(_WORSE):
+            text = f"{_word(known)} before, now {_word(found)}: not both are words that this vitbench knows; upgrade it"
+            yield Finding(name=name, decision=Decision.NOTHING_MEASURED, text=text)
         elif _WORSE[found.status] > _WORSE[known.status]:
             text = f"{_word(known)} before, now {_word(found)}: {found.reason}"
             yield Finding(name=name, decision=Decision.INCORRECT, text=text)
         else:
             alike += 1
     for place, known in base.judged.items():
-        if place not in head.judged:
+        if place not in head.judged and place[0] not in head.broken:
             text = f"{_word(known)} before, and not judged now"
             yield Finding(name=f"{known.implementation} {place[1]}", decision=Decision.NOTHING_MEASURED, text=text)
+    yield from _broken(base, head)
     if alike:
         yield Finding(name="conformance", decision=Decision.PASS, text=f"{plural(alike, 'requirement')} no worse")
+
+
+def _broken(base: Facts, head: Facts) -> Iterator[Finding]:
+    """Adapters of which nothing can be judged any more."""
+    for cell, reason in head.broken.items():
+        lost = [known.implementation for (of_cell, _), known in base.judged.items() if of_cell == cell]
+        if lost:
+            text = f"{plural(len(lost), 'requirement')} judged before, and its adapter is broken now: {reason}"
+            yield Finding(name=f"{lost[0]} conformance", decision=Decision.INCORRECT, text=text)
 
 
 def _word(judged: Judged) -> str:
@@ -71,7 +93,7 @@ def _word(judged: Judged) -> str:
 
 
 def _counts(base: Facts, head: Facts) -> Iterator[Finding]:
-    before, now = (of.key["torch"] for of in (base, head))
+    before, now = (of.key.get("torch") for of in (base, head))
     for cell, known in base.measured.items():
         found = head.measured.get(cell)
         if found is None:
@@ -80,6 +102,8 @@ def _counts(base: Facts, head: Facts) -> Iterator[Finding]:
         elif found.outcome != Came.MEASURED and known.outcome == Came.MEASURED:
             text = f"measured before, now {found.outcome}: {found.reason}"
             yield Finding(name=cell, decision=Decision.INCORRECT, text=text)
+        elif known.outcome == found.outcome == Came.NOT_SUPPORTED:
+            continue  # told in a note
         elif known.outcome != Came.MEASURED:
             text = f"nothing was measured of the base ({known.outcome}: {known.reason})"
             yield Finding(name=cell, decision=Decision.NO_BASELINE, text=text)
@@ -111,7 +135,7 @@ def _changed(name: str, before: float | str, now: float | str) -> Finding:
     if isinstance(before, str) or isinstance(now, str):
         text = f"{_shown(before)} before, now {_shown(now)}"
         return Finding(name=name, decision=Decision.REGRESSION, text=text)
-    change = now / before - 1 if before else None
+    change = _relative(before, now)
     shown = f" ({percent(change)})" if change is not None else ""
     return Finding(
         name=name,
@@ -121,5 +145,14 @@ def _changed(name: str, before: float | str, now: float | str) -> Finding:
     )
 
 
+def _relative(before: float, now: float) -> float | None:
+    try:
+        return now / before - 1
+    except (ZeroDivisionError, OverflowError):  # none, or an integer beyond any float
+        return None
+
+
 def _shown(value: float | str) -> str:
-    return value if isinstance(value, str) else f"{value:,.15g}"
+    if isinstance(value, str):
+        return value
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.15g}"

@@ -4,11 +4,12 @@ import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from vitbench.conditions.record import Validity
 from vitbench.gating.key import key
 from vitbench.records import MeasurementRecord, Outcome
-from vitbench.requirement import Status
+from vitbench.requirement import Status, Verdict
 from vitbench.results import Run, to_line
 from vitbench.wording import plural
 
@@ -57,6 +58,7 @@ class Facts:
     versions: Mapping[str, str]  # by implementation
     judged: Mapping[tuple[str, str], Judged]  # by cell and requirement
     measured: Mapping[str, Measured]  # by cell
+    broken: Mapping[str, str] = field(default_factory=dict)  # by cell: why nothing of it was judged
     notes: Sequence[str] = ()  # what a reader has to know before believing them
 
 
@@ -65,14 +67,15 @@ def facts(run: Run) -> Facts:
     cells = run.of_implementations
     return Facts(
         name=str(run.path),
-        key=key(run.header.environment),
+        key=key(_environment(run)),
         runs=[_source(run)],
-        versions={one.implementation: one.version for one in run.verdicts} | _versions(cells),
+        versions={one.implementation: one.version for one in run.verdicts} | _versions(cells) | _sources(run),
         judged={
             (one.cell, one.id): Judged(implementation=one.implementation, status=one.status, reason=one.reason)
             for one in run.requirements
         },
         measured={record.cell: _measured(record) for record in cells},
+        broken={one.cell: one.reason for one in run.verdicts if one.verdict == Verdict.ADAPTER_BROKEN},
         notes=list(_notes(run)),
     )
 
@@ -82,14 +85,39 @@ def _versions(cells: Sequence[MeasurementRecord]) -> dict[str, str]:
     return {cell.implementation: cell.version for cell in cells if cell.version}
 
 
-def _source(run: Run) -> Source:
-    environment = run.header.environment
+def _sources(run: Run) -> dict[str, str]:
+    """Of each candidate's code, where it is known: the run's own commit is that of the folder it ran in."""
+    candidates = _environment(run).get("candidates")
+    told = candidates.items() if isinstance(candidates, Mapping) else ()
+    return {
+        f"source of {name}": ", ".join(
+            [
+                *([f"commit {_commit(of)}"] if _commit(of) else []),
+                *([f"file {str(of['file_sha256'])[:12]}"] if of.get("file_sha256") else []),
+            ]
+        )
+        for name, of in told
+        if isinstance(of, Mapping)
+    }
+
+
+def _environment(run: Run) -> Mapping[str, Any]:
+    """As it was written, which may be anything in a file that was edited."""
+    environment: Any = run.header.environment
+    return environment if isinstance(environment, Mapping) else {}
+
+
+def _commit(environment: Mapping[str, Any]) -> str:
+    """Of a repository, with a + where its files were changed."""
     commit = environment.get("git_commit")
-    changed = "" if environment.get("git_clean") in {True, None} else "+"
+    return f"{commit}{'' if environment.get('git_clean') in (True, None) else '+'}" if commit else ""
+
+
+def _source(run: Run) -> Source:
     return Source(
         digest=hashlib.sha256(to_line(run.header).encode(errors="replace")).hexdigest()[:12],
         began=run.header.started_at,
-        commit=f"{commit}{changed}" if commit else "",
+        commit=_commit(_environment(run)),
     )
 
 
@@ -138,9 +166,16 @@ def counts(record: MeasurementRecord) -> dict[str, float | str]:
         }
     if record.counts is not None:
         found |= {
-            "operators": sum(record.counts.operators.values()),
+            "operators": _total(record.counts.operators),
             "FLOPs by torch's counter": record.counts.flops,
             "graph breaks": record.counts.graph_breaks,
             "attention by": ", ".join(record.counts.attention) or "products and softmax",
         }
     return {name: value for name, value in found.items() if value is not None}
+
+
+def _total(operators: object) -> int | None:
+    """Of all operators; None where a file that was edited has no numbers there."""
+    found = list(operators.values()) if isinstance(operators, Mapping) else [None]
+    numbers = [number for number in found if isinstance(number, int)]
+    return sum(numbers) if len(numbers) == len(found) else None

@@ -51,5 +51,7 @@ def _saved(name: str, found: Facts, *, worse: bool, complete: bool) -> str:
         return "not saved, since the run is worse than its base"
     if not complete:
         return "not saved, since the run is not complete"
+    if found.broken:
+        return f"not saved, since an adapter is broken: {next(iter(found.broken.values()))}"
     file, how = baseline.save(name, found)
     return f"{how}, in {file}"

@@ -11,20 +11,21 @@ James, Journal of the American Statistical Association 109 (2014).
 
 import math
 import random
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
 
 from vitbench.gating.decision import Decision
-from vitbench.gating.key import key
+from vitbench.gating.facts import Facts, facts
 from vitbench.gating.outcome import Finding, Outcome, as_relative, percent
-from vitbench.records import Outcome as Measured
 from vitbench.results import Run
 from vitbench.wording import plural
 
 LEAST_BEFORE, LEAST_SINCE = 3, 3  # runs of a level: the first and two later ones
-_PERMUTATIONS = 499
+_PERMUTATIONS = 499  # or as many as it takes for a p-value of alpha
+LEAST_ALPHA = 1e-4  # below it the permutations would take minutes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,12 +45,23 @@ class Change:
     p_value: float
 
 
+def least_runs(alpha: float) -> int:
+    """In fewer, no change however large is certain: too many of their orders separate two levels as well.
+
+    Of n different values, so many of either level, two orders of C(n, n/2) are as good as the best.
+    """
+    runs = LEAST_BEFORE + LEAST_SINCE
+    while 2 / math.comb(runs, runs // 2) > alpha:
+        runs += 1
+    return runs
+
+
 def changes(values: Sequence[float], *, alpha: float, seed: int = 0) -> list[Change]:
     """Every change of level, in order: those of the best description by medians that a permutation test confirms."""
     rng = random.Random(seed)  # noqa: S311  # of a permutation test
     bounds = [0, *_partition(values), len(values)]
     while len(bounds) > 2:  # noqa: PLR2004  # begin and end
-        p_values = [_p_value(values[start:end], rng) for start, end in zip(bounds, bounds[2:], strict=False)]
+        p_values = [_p_value(values[start:end], rng, alpha) for start, end in zip(bounds, bounds[2:], strict=False)]
         doubtful = max(range(len(p_values)), key=p_values.__getitem__)
         if p_values[doubtful] <= alpha:
             levels = [median(values[start:end]) for start, end in pairwise(bounds)]
@@ -80,13 +92,14 @@ def _partition(values: Sequence[float]) -> list[int]:
 _PENALTY = 3.0  # low: the permutation test has the last word
 
 
-def _p_value(values: Sequence[float], rng: random.Random) -> float:
+def _p_value(values: Sequence[float], rng: random.Random, alpha: float) -> float:
     """How likely two levels describe the same values in any order as well as in this one."""
     left, shuffled, as_good = _best_split(values)[1], list(values), 0
-    for _ in range(_PERMUTATIONS):
+    permutations = max(_PERMUTATIONS, math.ceil(1 / alpha) - 1)
+    for _ in range(permutations):
         rng.shuffle(shuffled)
         as_good += _best_split(shuffled)[1] <= left
-    return (1 + as_good) / (1 + _PERMUTATIONS)
+    return (1 + as_good) / (1 + permutations)
 
 
 def _best_split(values: Sequence[float]) -> tuple[int | None, float]:
@@ -105,28 +118,36 @@ def _spread(values: Sequence[float]) -> float:
 
 def history(runs: Sequence[Run], *, delta: float, alpha: float) -> Outcome:
     """Every cell's series, of runs under one key each, and the last change of its level."""
-    findings = [_finding(name, points, delta, alpha) for name, points in sorted(_series(runs).items())]
-    return Outcome(tier="history", title=f"the history of {plural(len(runs), 'run')}", findings=findings)
+    found = {one.runs[-1].digest: one for one in map(facts, runs)}  # a run that is given twice counts once
+    findings = [_finding(name, points, delta, alpha) for name, points in sorted(_series(list(found.values())).items())]
+    title = f"the history of {plural(len(found), 'run')}"
+    return Outcome(tier="history", title=title, findings=findings, notes=list(_left_out(list(found.values()))))
 
 
-def _series(runs: Sequence[Run]) -> Mapping[str, Sequence[Point]]:
+def _series(runs: Sequence[Facts]) -> Mapping[str, Sequence[Point]]:
     """By cell; runs of another machine make another series, named by what tells it apart."""
-    keys = [key(run.header.environment) for run in runs]
-    apart = [name for name in (keys[0] if keys else ()) if len({one[name] for one in keys}) > 1]
+    apart = [name for name in (runs[0].key if runs else ()) if len({run.key.get(name) for run in runs}) > 1]
     series: dict[str, list[Point]] = {}
-    for run, of_run in zip(runs, keys, strict=True):
-        machine = "".join(f" [{name} {of_run[name]}]" for name in apart)
-        for record in run.of_implementations:
-            if record.outcome == Measured.MEASURED and record.latency_s and math.isfinite(record.latency_s):
-                point = Point(at=run.header.started_at, log_s=math.log(record.latency_s))
-                series.setdefault(f"{record.cell}{machine}", []).append(point)
+    for run in runs:
+        machine = "".join(f" [{name} {run.key.get(name)}]" for name in apart)
+        for cell, one in run.measured.items():
+            for seconds in one.times_s:
+                point = Point(at=run.runs[-1].began, log_s=math.log(seconds))
+                series.setdefault(f"{cell}{machine}", []).append(point)
     return {name: sorted(points, key=lambda point: point.at) for name, points in series.items()}
 
 
+def _left_out(runs: Sequence[Facts]) -> Iterator[str]:
+    """Of each cell, in how many runs its time cannot be believed."""
+    doubts = Counter(cell for run in runs for cell, one in run.measured.items() if one.doubt)
+    for cell, number in sorted(doubts.items()):
+        yield f"{cell}: left out of {plural(number, 'run')} whose conditions were INVALID, or whose time is no duration"
+
+
 def _finding(name: str, points: Sequence[Point], delta: float, alpha: float) -> Finding:
-    least = LEAST_BEFORE + LEAST_SINCE
+    least = least_runs(alpha)
     if len(points) < least:
-        text = f"{plural(len(points), 'run')} of it; {least} are the least that a change can be seen in"
+        text = f"{plural(len(points), 'run')} of it; {least} are the least that a change can be certain in (--alpha {alpha:g})"
         return Finding(name=name, decision=Decision.NOTHING_MEASURED, text=text)
     found = changes([point.log_s for point in points], alpha=alpha)
     last = found[-1] if found else None

@@ -80,8 +80,11 @@ def percent(relative: float, *, signed: bool = True) -> str:
 
 
 def as_relative(log_ratio: float) -> float:
-    """A log ratio as a relative change."""
-    return math.expm1(log_ratio)
+    """A log ratio as a relative change; infinite where no float holds it."""
+    try:
+        return math.expm1(log_ratio)
+    except OverflowError:
+        return math.inf
 
 
 def ordered(findings: Iterable[Finding]) -> list[Finding]:

@@ -1,5 +1,6 @@
 """The paired tier: duets of base and head, pair by pair, until each cell is decided or the time is up."""
 
+import platform
 import random
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -125,6 +126,32 @@ def _without_times(failed: SideFailed) -> Decision:
     if {BASE, HEAD} <= set(failed.reasons):
         return Decision.NOTHING_MEASURED
     return Decision.NO_BASELINE if BASE in failed.reasons else Decision.INCORRECT
+
+
+def controlled(gated: Sequence[Gated], protocol: Protocol) -> dict[str, bool]:
+    """What of the protocol held in every pair; a device is pinned to no core, and only torch modules can be moved."""
+    pairs = [pair for one in gated for pair in one.pairs]
+    glibc = platform.libc_ver()[0] == "glibc"  # whose settings they are
+    return {
+        "both sides of a pair pinned to the same cores": bool(pairs) and all(pair.cores for pair in pairs),
+        "memory layout drawn before each block": bool(pairs) and not any(_fixed(pair) for pair in pairs),
+        "memory kept by malloc between launches": bool(pairs) and protocol.memory_kept and glibc,
+    }
+
+
+def notes(gated: Sequence[Gated]) -> list[str]:
+    """What tells the two sides apart though it is not in their code."""
+    found = {side for one in gated for pair in one.pairs if len(_fixed(pair)) == 1 for side in _fixed(pair)}
+    return [
+        f"the memory layout of the {side} cannot be drawn anew, and the other side's is: what a process keeps for life "
+        "may stand for a change"
+        for side in sorted(found)
+    ]
+
+
+def _fixed(pair: Pair) -> list[str]:
+    """Sides whose memory layout stayed."""
+    return [side for side, said in pair.introductions.items() if not said.get("redrawn")]
 
 
 def finding(gated: Gated, design: Design) -> Finding:

@@ -59,14 +59,22 @@ def _read(name: str, file: Path) -> Listed:
 
 def prune(given: argparse.Namespace, now: datetime | None = None) -> Iterator[str]:
     """Do what was asked for, and tell of each file what was done."""
-    oldest = None if given.older_than is None else (now or datetime.now(UTC)) - timedelta(days=given.older_than)
+    oldest = None if given.older_than is None else _before(now or datetime.now(UTC), given.older_than)
     for one in listed(given.names, given.home):
         if given.remove or (oldest is not None and one.kept is not None and _began(one.kept) < oldest):
-            one.file.unlink()
+            baseline.remove(one.file)
             yield f"removed {one.file}"
-        elif given.keep is not None and one.kept is not None and len(one.kept.runs) > given.keep:
-            baseline.rewrite(one.file, baseline.newest(one.kept, given.keep))
-            yield f"{one.file}: {plural(len(one.kept.runs) - given.keep, 'run')} dropped, {given.keep} kept"
+        elif (
+            given.keep is not None and one.kept is not None and (dropped := baseline.keep_newest(one.file, given.keep))
+        ):
+            yield f"{one.file}: {plural(dropped, 'run')} dropped, {given.keep} kept"
+
+
+def _before(now: datetime, days: int) -> datetime:
+    try:
+        return now - timedelta(days=days)
+    except OverflowError:  # before the first day that there is
+        return datetime.min.replace(tzinfo=UTC)
 
 
 def _began(kept: Facts) -> datetime:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -50,7 +51,7 @@ def followed_trials(
 def _followed(
     events: Generator[What, None, Result], line: Callable[[What], str], console: Console, most_s: float
 ) -> Result:
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn())
     with closing(events), Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("starting the first pair", total=most_s)
         while True:
@@ -69,7 +70,7 @@ def _followed(
 def show(outcome: Outcome, console: Console) -> None:
     """The verdict first, then each finding, what stops the change before what does not."""
     style = _STYLES.get(outcome.decision, _OTHERWISE)
-    console.print(f"[bold {style}]{outcome.decision}[/]  {outcome.title}", highlight=False)
+    console.print(f"[bold {style}]{outcome.decision}[/]  {escape(outcome.title)}", highlight=False)
     listed = ordered(outcome.findings)
     timed = [finding for finding in listed if finding.change is not None or finding.pairs is not None]
     if timed:
@@ -89,7 +90,7 @@ def _timed(findings: Sequence[Finding]) -> Table:
     for heading in ("pairs", "change", "bounds", "could have seen", "decision"):
         table.add_column(heading, justify="right" if heading != "decision" else "left")
     for finding in findings:
-        table.add_row(finding.name, *figures(finding), finding.decision)
+        table.add_row(escape(finding.name), *figures(finding), finding.decision)
     return table
 
 
@@ -105,7 +106,8 @@ def figures(finding: Finding) -> tuple[str, str, str, str]:
 def show_baselines(listed: Sequence[Listed], home: Path, console: Console) -> None:
     """A line for each file of each baseline."""
     if not listed:
-        console.print(f"no baselines in {home}; vitbench run --save-baseline NAME makes one", highlight=False)
+        said = f"no baselines in {home}; vitbench run --save-baseline NAME makes one"
+        console.print(said, markup=False, highlight=False)
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("baseline", "device", "torch", "threads", "runs", "newest", "commit", "cells", "run to run"):
@@ -118,7 +120,7 @@ def show_baselines(listed: Sequence[Listed], home: Path, console: Console) -> No
         newest = kept.runs[-1]
         of_machine = [kept.key.get(part, "") for part in ("device_name", "torch", "threads")]
         told = [str(len(kept.runs)), newest.began[:16], newest.commit[:12] or "–", str(len(kept.measured)), noise]
-        table.add_row(one.name, *of_machine, *told)
+        table.add_row(*map(escape, [one.name, *of_machine, *told]))
     console.print(table)
     for one in listed:
         if one.problem:

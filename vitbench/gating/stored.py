@@ -92,9 +92,11 @@ def _undecided(timed: Collection[str], base: Facts, head: Facts) -> Iterator[Fin
     """Cells with a time which is not to be compared by, or on one side only; where nothing was measured, ``exact`` says so."""
     for cell, now in head.measured.items():
         name = f"{cell}: time"
+        if cell not in base.measured:
+            continue  # told in a note
         if now.doubt:
             yield Finding(name=name, decision=Decision.INCONCLUSIVE, text=f"not judged: {now.doubt}")
-        elif now.times_s and cell in base.measured and cell not in timed:
+        elif now.times_s and cell not in timed:
             text = "no stored run has a time of it that can be believed"
             yield Finding(name=name, decision=Decision.NO_BASELINE, text=text)
         elif cell in timed and not now.times_s and now.outcome == Came.MEASURED:

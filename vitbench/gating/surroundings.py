@@ -1,7 +1,7 @@
 """What else went on while a gate measured, and what of it a duet cannot keep out: told beside the outcome."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,11 @@ class Surroundings:
     controlled: list[str] = field(default_factory=list)
     not_controlled: list[str] = field(default_factory=list)
 
+    def control(self, parts: Mapping[str, bool]) -> None:
+        """Of each part of the design whether it held throughout."""
+        for part, held in parts.items():
+            (self.controlled if held else self.not_controlled).append(part)
+
     @property
     def notes(self) -> list[str]:
         """What makes a gate less certain than it could be."""
@@ -33,9 +38,7 @@ class Surroundings:
 
 
 @contextmanager
-def surroundings(
-    *, pinned: bool, redrawn: bool, memory_kept: bool, host: Host | None = None, root: Path = Path("/")
-) -> Iterator[Surroundings]:
+def surroundings(*, host: Host | None = None, root: Path = Path("/")) -> Iterator[Surroundings]:
     """Look before and after; what is handed out is filled in at the end."""
     host, found = host or Host(root), Surroundings()
     before, started_s = host.read(), _children_s()
@@ -44,9 +47,6 @@ def surroundings(
     finally:
         _fill(found, before, host.read(), _children_s() - started_s, len(host.cores or ()) or os.cpu_count() or 1)
         found.controlled += ["order of blocks drawn at random", "garbage collected before each block, never within one"]
-        (found.controlled if pinned else found.not_controlled).append("both sides of a pair pinned to the same cores")
-        (found.controlled if redrawn else found.not_controlled).append("memory layout drawn before each block")
-        (found.controlled if memory_kept else found.not_controlled).append("memory kept by malloc between launches")
         found.not_controlled += _clock(root)
         found.not_controlled.append("caches and memory bus, which other cores share")
 

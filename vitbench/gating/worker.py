@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vitbench.errors import is_lack_of_memory, one_line
+from vitbench.process import die_with_parent
 
 if TYPE_CHECKING:
     from vitbench.gating.slowdown import Slowdown
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 def main(argv: list[str]) -> int:
     """``argv``: the task as JSON, and the number of the descriptor that answers go to."""
+    die_with_parent()  # also one that hangs in mid-block
     answers = os.fdopen(int(argv[1]), "w", encoding="utf-8")
     questions = os.fdopen(os.dup(sys.stdin.fileno()), encoding="utf-8")
     sys.stdin.close()
@@ -53,6 +55,8 @@ class Task:
     redrawn: bool  # the memory layout, before each block
     cores: Sequence[int]  # those to run on, once it is ready; none: whichever the system chooses
     slowdown: Mapping[str, Any] | None  # as the fields of Slowdown
+    layout_seed: int = 0  # of the memory layouts
+    within: Sequence[str] = ()  # folders of which its code has to be imported; none: it may come from anywhere
 
 
 @contextmanager
@@ -66,10 +70,10 @@ def _player(task: Task) -> Iterator["Player"]:
     from vitbench.plan import Cell  # noqa: PLC0415
     from vitbench.suites.throughput.measure import prepared  # noqa: PLC0415
 
-    with prepared(Cell.from_json(dict(task.cell))) as ready:
+    with prepared(Cell.from_json(dict(task.cell)), task.layout_seed) as ready:
         ready.launch()  # threads are started by the first
         _pin(task.cores)
-        yield Player(ready, Slowdown(**task.slowdown) if task.slowdown else NONE, redrawn=task.redrawn)
+        yield Player(ready, task, Slowdown(**task.slowdown) if task.slowdown else NONE)
 
 
 def _pin(cores: Sequence[int]) -> None:
@@ -82,12 +86,12 @@ def _pin(cores: Sequence[int]) -> None:
 class Player:
     """A launch that is ready, and its clock."""
 
-    def __init__(self, ready: "Prepared", slowdown: "Slowdown", *, redrawn: bool) -> None:
-        self._clock = ready.clock
+    def __init__(self, ready: "Prepared", task: Task, slowdown: "Slowdown") -> None:
+        self._clock, self._task = ready.clock, task
         for _ in range(_WARM_UP):
             ready.launch()
         self._launch = slowdown.planted(ready.launch, ready.model, ready.clock.now_s)
-        self._renew = ready.renew if redrawn else None
+        self._renew = ready.renew if task.redrawn else None
         self._ready = ready
         gc.collect()
         gc.freeze()
@@ -103,6 +107,7 @@ class Player:
             "python": platform.python_version(),
             "torch": str(torch.__version__),
             "redrawn": self._renew is not None,
+            "from_elsewhere": bool(self._task.within) and not _imported_from(self._task.within),
         }
 
     def block(self, launches: int) -> float:
@@ -117,6 +122,15 @@ class Player:
         if launches > 1:
             self._clock.time(self._launch, 1)
         return sum(self._clock.time(self._launch, launches))
+
+
+def _imported_from(folders: Sequence[str]) -> bool:
+    """Whether any module that is loaded lies in one of them."""
+    files = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
+    places = [Path(folder).resolve() for folder in folders]
+    return any(
+        Path(file).resolve().is_relative_to(place) for file in files if isinstance(file, str) for place in places
+    )
 
 
 _WARM_UP = 3  # launches

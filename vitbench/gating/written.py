@@ -1,5 +1,6 @@
 """A gate for those who were not there: Markdown for a job's page, JUnit XML for a CI server, annotations for GitHub."""
 
+import os
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -14,6 +15,23 @@ _LONGEST = 1000  # characters of a line
 _FAILURES = {Decision.REGRESSION, Decision.INCORRECT}
 
 
+def require_place(path: Path) -> None:
+    """Say at once, and not after minutes of measuring, that a file cannot be written.
+
+    Raises:
+        OutputUnwritable: its folder is none, or it is one itself, or the system forbids it.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        problem = "it is a folder" if path.is_dir() else ""
+        if not os.access(path if path.exists() else path.parent, os.W_OK):
+            problem = "permission denied"
+    except OSError as error:
+        problem = error.strerror or str(error)
+    if problem:
+        raise OutputUnwritable(f"cannot write {path}: {problem}; choose another place")
+
+
 def write(path: Path, text: str) -> None:
     """Put a text into a file, folders made as needed.
 
@@ -22,7 +40,7 @@ def write(path: Path, text: str) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        path.write_text(text, encoding="utf-8", errors="backslashreplace")  # a lone surrogate of somebody's
     except OSError as error:
         raise OutputUnwritable(f"cannot write {path}: {error.strerror or error}") from error
 
