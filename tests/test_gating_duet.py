@@ -103,7 +103,7 @@ def test_an_interpreter_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 def test_a_base_of_which_nothing_comes_from_its_revision_is_none(tmp_path: Path) -> None:
     """Else it is the head that is installed here, and the head is compared with itself."""
-    elsewhere = replace(REFERENCE[BASE], within=(tmp_path,))
+    elsewhere = replace(REFERENCE[BASE], folder=tmp_path, within=(tmp_path,))
     with pytest.raises(SideFailed, match="base: nothing of reference was imported from its revision") as raised:
         played(base=elsewhere)
     assert set(raised.value.reasons) == {BASE}
@@ -212,6 +212,57 @@ def test_it_looks_once_more_when_the_time_is_up() -> None:
     (gated,) = gate(pairs_of([0.05, 0.051, 0.049, 0.05]), most_s=12.0, step_s=2.0)
     assert 2 <= len(gated.pairs) < 4
     assert gated.decision in {Decision.REGRESSION, Decision.INCONCLUSIVE}
+
+
+def test_a_round_that_would_not_end_in_time_is_not_begun() -> None:
+    """All open cells take a pair in each round, or none does: three of 1 s are too many for the 2 s that are left."""
+    cells = [replace(CELL, batch=batch) for batch in (1, 2, 3)]
+    now = [0.0]
+
+    def takes_a_second(*_: object) -> Pair:
+        now[0] += 1.0
+        return Pair(log_ratio=0.0, base_s=[1.0], head_s=[1.0], cores=())
+
+    events = duets(
+        *REFERENCE.values(),
+        cells,
+        design=Design(),
+        protocol=QUICK,
+        seed=0,
+        most_s=8.0,
+        play=takes_a_second,
+        now_s=lambda: now[0],
+    )
+    measured = [event for event in events if isinstance(event, Measured)]
+    assert len(measured) == 6
+
+
+def test_the_order_of_a_round_is_drawn() -> None:
+    from vitbench.gating import duet
+
+    turns = duet._turns(40, Protocol(), random.Random(0))
+    rounds = [tuple(turns[i : i + 2]) for i in range(0, 80, 2)]
+    assert set(rounds) == {(BASE, HEAD), (HEAD, BASE)}
+    apart = duet._turns(3, Protocol(interleaved=False), random.Random(0))
+    assert apart in ([BASE] * 3 + [HEAD] * 3, [HEAD] * 3 + [BASE] * 3)
+
+
+def test_cores_are_drawn_anew_and_are_as_many_as_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    from vitbench.gating import duet
+
+    monkeypatch.setattr(duet.os, "sched_getaffinity", lambda _: {0, 1, 2, 3}, raising=False)
+    drawn = {tuple(duet._cores(replace(CELL, threads=2), random.Random(i))) for i in range(30)}
+    assert {len(cores) for cores in drawn} == {2}
+    assert len(drawn) > 2
+    assert duet._cores(replace(CELL, threads=5), random.Random(0)) == []
+    assert duet._cores(replace(CELL, device="cuda:0"), random.Random(0)) == []
+
+
+def test_settings_of_malloc_are_added_to_those_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    from vitbench.gating import duet
+
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.arena_max=1")
+    assert duet._keeping_memory()["GLIBC_TUNABLES"].startswith("glibc.malloc.arena_max=1:glibc.malloc.mmap_max=0:")
 
 
 def test_too_little_time_for_anything_is_no_pass() -> None:

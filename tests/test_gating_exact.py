@@ -1,7 +1,7 @@
 """Two runs by what is the same every time: what counts as worse, and what cannot be compared."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,9 @@ import sample_runs
 from vitbench import gate
 from vitbench.gating import exact
 from vitbench.gating.decision import Decision
-from vitbench.gating.facts import facts
+from vitbench.gating.facts import counts, facts
 from vitbench.gating.outcome import Outcome as Gated
-from vitbench.records import Counts, MeasurementRecord, Outcome
+from vitbench.records import Counts, MeasurementRecord, Memory, Outcome
 from vitbench.requirement import Status, Verdict
 from vitbench.results import Run
 
@@ -83,6 +83,13 @@ def test_more_work_is_a_regression(base: Run, changes: dict[str, Any], text: str
     head = counted(base, **changes)
     assert [f"{CELL.cell}: {text}"] == texts(base, head, Decision.REGRESSION)
     assert compare(base, head).exit_code == 1
+
+
+@pytest.mark.parametrize(("device", "counted"), [("cpu", True), ("cuda:0", False)])
+def test_bytes_are_exact_where_torch_counts_them_and_not_where_a_system_does(device: str, counted: bool) -> None:
+    whole = Memory(**{field.name: 1 for field in fields(Memory)})
+    found = counts(replace(CELL, device=device, memory=whole))
+    assert ("bytes allocated at the peak" in found) == counted
 
 
 def test_less_work_passes(base: Run) -> None:

@@ -53,7 +53,8 @@ def test_identical_sides_are_hardly_ever_accused_and_slow_ones_found() -> None:
     assert (alike.regressions, alike.low) == (0, 0.0)
     assert alike.resampled < 0.02
     assert slow.regressions == slow.gates >= 8
-    assert slow.low > 0.5
+    assert slow.low == pytest.approx(0.025 ** (1 / slow.gates))  # Clopper and Pearson's, of 95 %
+    assert alike.high == pytest.approx(1 - 0.025 ** (1 / alike.gates))
     assert slow.resampled > 0.95
 
 

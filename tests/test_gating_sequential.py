@@ -101,6 +101,20 @@ def test_bounds_are_those_of_the_t_test() -> None:
     expected = stats.ttest_1samp(ratios, 0.0, alternative="greater")
     assert found.p_value == pytest.approx(expected.pvalue)
     assert found.low == pytest.approx(expected.confidence_interval(0.99).low)
+    assert found.high == pytest.approx(2 * found.mean - found.low)
+    quantiles = stats.t.ppf(0.99, 4) + stats.t.ppf(design.power, 4)
+    assert found.least_detectable == pytest.approx(quantiles * found.sd / math.sqrt(5))
+
+
+def test_a_cell_that_passed_still_counts_among_those_that_share_the_error_rate() -> None:
+    """One that is certainly slower, by too little to matter, makes it no easier to accuse the next."""
+    design, passed = Design(looks=(4,), alpha=0.01), [0.005 + 0.0001 * (-1) ** i for i in range(4)]
+    doubtful = [0.02, 0.045, 0.03, 0.048]
+    assert design.share / 2 < estimate(doubtful, design).p_value < design.share
+    before = look({"a": passed}, {}, design)
+    assert before["a"].decision is Decision.PASS
+    assert look({"b": doubtful}, {}, design)["b"].decision is Decision.REGRESSION
+    assert look({"a": passed, "b": doubtful}, before, design)["b"].decision is Decision.INCONCLUSIVE
 
 
 def test_pairs_that_are_all_the_same_decide_at_once() -> None:
@@ -123,6 +137,12 @@ def test_looks_have_to_rise(looks: tuple[int, ...]) -> None:
 def test_every_decision_has_an_exit_code_of_its_own() -> None:
     assert set(EXIT_CODES) == set(GRAVEST_FIRST) == set(Decision)
     assert sorted(EXIT_CODES.values()) == [0, 1, 3, 4, 5, 6]
+
+
+def test_what_is_worse_for_certain_outweighs_what_could_not_be_told() -> None:
+    order = [Decision.INCORRECT, Decision.REGRESSION, Decision.NO_BASELINE, Decision.NOTHING_MEASURED]
+    order += [Decision.INCONCLUSIVE, Decision.PASS]
+    assert [gravest(order[i:]) for i in range(len(order))] == order
 
 
 def test_nothing_measured_is_no_pass() -> None:

@@ -98,6 +98,12 @@ def test_what_the_noise_hides_is_no_regression_and_what_it_could_have_seen_is_sa
     assert f"no slowdown of {100 * finding.least_detectable:.1f} % or more" in finding.text
 
 
+def test_a_slowdown_that_is_certain_and_too_small_to_matter_passes(sample: Run) -> None:
+    outcome = compare(stored(sample, (0.1, 0.10001, 0.09999) * 3), a_run(sample, 0.102, day=9), Policy())
+    assert outcome.decision is Decision.PASS
+    assert "no slowdown of 5.0 % or more: +2.0 %" in outcome.findings[-1].text
+
+
 def test_too_few_stored_runs_give_no_pass(sample: Run) -> None:
     for few in range(1, LEAST_RUNS):
         outcome = compare(stored(sample, STEADY[:few]), a_run(sample, 0.1, day=9), Policy())
@@ -136,6 +142,16 @@ def test_another_machine_gives_no_number(sample: Run) -> None:
     assert (outcome.decision, outcome.exit_code) == (Decision.NO_BASELINE, 4)
     assert "now another" in outcome.sentence
     assert all(finding.change is None for finding in outcome.findings)
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [{name: "x"} for name in ("device_name", "cpu", "cores", "threads", "torch", "cuda", "cudnn", "machine")]
+    + [{"gpu": {"driver": "x"}}],
+)
+def test_each_part_of_a_key_makes_another_machine(sample: Run, environment: dict[str, Any]) -> None:
+    head = a_run(sample, 0.1, day=9, environment=environment)
+    assert compare(stored(sample, STEADY), head, Policy()).exit_code == 4
 
 
 def test_a_time_under_bad_conditions_is_not_judged(sample: Run) -> None:
@@ -214,13 +230,15 @@ def test_the_same_run_is_saved_once(sample: Run, tmp_path: Path) -> None:
     ("changes", "said"),
     [
         ({"environment": {"git_commit": "f" * 40}}, "commit"),
+        ({"environment": {"git_commit": "c0ffee", "git_clean": False}}, "commit c0ffee before, now c0ffee+"),
         ({"version": "2.0"}, "mine 1.0 before, now 2.0"),
         ({"parameters": 101}, "other cells or counts"),
     ],
 )
 def test_a_run_of_other_code_begins_anew(sample: Run, tmp_path: Path, changes: dict[str, Any], said: str) -> None:
-    baseline.save("main", a_run(sample), tmp_path)
-    file, how = baseline.save("main", a_run(sample, day=2, **changes), tmp_path)
+    baseline.save("main", a_run(sample, environment={"git_commit": "c0ffee", "git_clean": True}), tmp_path)
+    now = {"environment": {"git_commit": "c0ffee", "git_clean": True}} | changes
+    file, how = baseline.save("main", a_run(sample, day=2, **now), tmp_path)
     assert "begun anew" in how
     assert said in how
     assert len(baseline.load(file).runs) == 1
@@ -280,6 +298,12 @@ def test_a_base_is_a_run_a_file_or_a_name(sample: Run, tmp_path: Path) -> None:
         assert baseline.base(given, key, home=home).runs
     with pytest.raises(BaseUnavailable, match=r"'trunk' is no run, no file and no baseline .*there: main"):
         baseline.base("trunk", key, home=home)
+
+
+def test_of_several_baselines_the_nearest_is_taken(sample: Run, tmp_path: Path) -> None:
+    near, _ = baseline.save("main", a_run(sample, environment={"torch": "9.9"}), tmp_path)
+    baseline.save("main", a_run(sample, environment={"torch": "9.8", "cpu": "another", "cores": 64}), tmp_path)
+    assert baseline.base("main", a_run(sample).key, nearest=True, home=tmp_path).name == str(near)
 
 
 def test_a_folder_of_another_kind_does_not_hide_a_baseline_of_its_name(

@@ -43,6 +43,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("vitbench gate: interrupted; nothing was decided", file=sys.stderr)
         return INTERRUPTED
+    except SystemExit as ending:  # rich's answer to a pipe that nobody reads any more; 1 would be a regression
+        if ending.code != 1:
+            raise
+        return UNREAD
     except BrokenPipeError:  # | head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return UNREAD

@@ -127,10 +127,10 @@ class Player:
 def _imported_from(folders: Sequence[str]) -> bool:
     """Whether any module that is loaded lies in one of them."""
     files = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
+    found = [Path(file) for file in files if isinstance(file, str)]
     places = [Path(folder).resolve() for folder in folders]
-    return any(
-        Path(file).resolve().is_relative_to(place) for file in files if isinstance(file, str) for place in places
-    )
+    # torch has modules whose file is a bare name, which would lie in whatever folder this runs in.
+    return any(file.resolve().is_relative_to(place) for file in found if file.is_absolute() for place in places)
 
 
 _WARM_UP = 3  # launches
