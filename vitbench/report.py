@@ -1,4 +1,4 @@
-"""Write an HTML report of one run or of several: ``python -m vitbench.report RUN.jsonl -o report.html``."""
+"""Write a report of one run or of several: ``python -m vitbench.report RUN.jsonl -o report.html``; its figures as CSV or LaTeX."""
 
 import argparse
 import sys
@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vitbench import units
-from vitbench.errors import OutputUnwritable, VitbenchError
+from vitbench.errors import OutputUnwritable, UsageError, VitbenchError
 from vitbench.folders import results_in
 from vitbench.results import read
+
+_FORMATS = {".html": "html", ".htm": "html", ".csv": "comma_separated", ".tex": "latex", ".md": "markdown"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -16,14 +18,45 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     try:
         runs = [results_in(path) for path in options.runs]
-        if options.output.resolve() in {run.resolve() for run in runs}:
-            raise OutputUnwritable(f"{options.output} is one of the runs; name another file with -o")
-        size = write_report(runs, options.output)
+        outputs = options.output or [Path("report.html")]
+        _require_writable(outputs, runs)
+        for output in outputs:
+            print(f"{output}: {units.data_size(_write(runs, output))}")
     except VitbenchError as error:
         print(f"vitbench.report: {error}", file=sys.stderr)
         return error.exit_code
-    print(f"{options.output}: {units.data_size(size)}")
     return 0
+
+
+def _require_writable(outputs: Sequence[Path], runs: Sequence[Path]) -> None:
+    taken = {run.resolve() for run in runs}
+    for output in outputs:
+        if output.resolve() in taken:
+            raise OutputUnwritable(f"{output} is one of the runs, or given twice; name another file with -o")
+        taken.add(output.resolve())
+        if output.suffix.lower() not in _FORMATS:
+            raise UsageError(f"the suffix of {output} tells no format; known: {', '.join(_FORMATS)}")
+
+
+def _write(runs: Sequence[Path], output: Path) -> int:
+    form = _FORMATS[output.suffix.lower()]
+    if form == "html":
+        return write_report(runs, output)
+    from vitbench.exports import figures  # noqa: PLC0415
+
+    return _put(output, getattr(figures, form)([read(path) for path in runs]))
+
+
+def _put(output: Path, text: str) -> int:
+    content = text.encode("utf-8", errors="replace")  # half a surrogate pair is valid JSON, but no text
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_bytes(content)
+    except OSError as error:
+        raise OutputUnwritable(
+            f"cannot write {output}: {error.strerror or error}; choose another place with -o"
+        ) from error
+    return len(content)
 
 
 def write_report(paths: Sequence[Path], output: Path) -> int:
@@ -47,7 +80,14 @@ def _parser() -> argparse.ArgumentParser:
         "runs", metavar="RUN", nargs="+", type=Path, help="results file that vitbench.run wrote (.jsonl), or its folder"
     )
     parser.add_argument(
-        "-o", "--output", metavar="FILE", type=Path, default=Path("report.html"), help="default: %(default)s"
+        "-o",
+        "--output",
+        metavar="FILE",
+        type=Path,
+        action="append",
+        default=[],
+        help="repeatable; the suffix tells the format: .html the report, .csv every figure in SI units, .tex a table of "
+        "throughput for a paper, .md the same for a pull request (default: report.html)",
     )
     return parser
 

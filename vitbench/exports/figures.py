@@ -1,4 +1,4 @@
-"""Measurements for other programs and for papers: CSV with every figure in SI units, LaTeX with those that are read."""
+"""Measurements elsewhere: CSV with every figure in SI units for programs, tables of throughput for papers and pull requests."""
 
 import csv
 import re
@@ -7,6 +7,7 @@ from io import StringIO
 
 from vitbench import units
 from vitbench.conditions.record import Validity
+from vitbench.exports.markdown import escaped
 from vitbench.matrix import run_labels
 from vitbench.records import MeasurementRecord
 from vitbench.results import Run
@@ -75,54 +76,65 @@ def _harmless(text: str) -> str:
 
 
 def latex(runs: Sequence[Run]) -> str:
-    r"""A table of throughput for a paper, by conditions; it takes ``\usepackage{booktabs}``."""
-    several = len(runs) > 1
-    lines = [r"\begin{tabular}{" + "l" * (several + 4) + "rrr}", r"\toprule", _row(_head(several)), r"\midrule"]
-    for label, run in zip(run_labels(runs), runs, strict=True):
-        for record in sorted(run.measurements, key=_order):
-            names = [label] if several else []
-            names += [
-                record.model,
-                f"{record.task}, {record.dtype}, {record.mode}",
-                record.implementation,
-                record.version,
-            ]
-            lines.append(_row([*map(_escaped, names), str(record.batch), *_figures(record)]))
-    lines += [
+    r"""A table of throughput for a paper; it takes ``\usepackage{booktabs}``."""
+    head, rows = _table(runs)
+    lines = [
+        r"\begin{tabular}{" + "l" * (len(head) - _NUMBERS) + "r" * _NUMBERS + "}",
+        r"\toprule",
+        _latex_row(head),
+        r"\midrule",
+        *map(_latex_row, rows),
         r"\bottomrule",
         r"\end{tabular}",
-        r"% interval: 95 % of the median; *: not converged, or INVALID by its evidence",
+        f"% {_NOTE}",
     ]
     return "\n".join(lines) + "\n"
 
 
-def _head(several: bool) -> list[str]:
-    run = ["Run"] if several else []
-    return [*run, "Model", "Task", "Implementation", "Version", "Batch", "Images/s", "Latency (interval)"]
+def markdown(runs: Sequence[Run]) -> str:
+    """The same table for a pull request, as GitHub renders it."""
+    head, rows = _table(runs)
+    rule = ["---"] * (len(head) - _NUMBERS) + ["---:"] * _NUMBERS
+    lines = [_markdown_row(head), f"|{'|'.join(rule)}|", *(_markdown_row(map(escaped, row)) for row in rows)]
+    return "\n".join([*lines, "", _NOTE]) + "\n"
 
 
-def _order(record: MeasurementRecord) -> tuple[str, ...]:
-    return (record.model, record.task, record.dtype, record.mode, f"{record.batch:9}", record.implementation)
+_NUMBERS = 3  # columns at the end
+_NOTE = "interval: 95 % of the median; *: not converged, or INVALID by its evidence"
+
+
+def _table(runs: Sequence[Run]) -> tuple[list[str], list[list[str]]]:
+    """Headings, and a row for each cell of throughput, those of one model and task together."""
+    several = len(runs) > 1
+    head = [*(["Run"] if several else []), "Model", "Task", "Implementation", "Version", "Batch", "Images/s", "Latency"]
+    rows = []
+    for label, run in zip(run_labels(runs), runs, strict=True):
+        for record in sorted(run.measurements, key=_order):
+            task = f"{record.task}, {record.dtype}, {record.mode}"
+            named = [record.model, task, record.implementation, record.version, str(record.batch)]
+            rows.append([*([label] if several else []), *named, *_figures(record)])
+    return head, rows
+
+
+def _order(record: MeasurementRecord) -> tuple[object, ...]:
+    return (record.model, record.task, record.dtype, record.mode, record.batch, record.implementation)
 
 
 def _figures(record: MeasurementRecord) -> tuple[str, str]:
     if record.throughput_images_per_s is None:
-        return _escaped(record.outcome), "--"
+        return str(record.outcome), "–"
     doubted = record.evidence is not None and record.evidence.verdict == Validity.INVALID
     mark = "*" if doubted or record.converged is False else ""
     spread = units.seconds_interval(record.latency_low_s, record.latency_high_s)
-    return f"{_escaped(units.number(record.throughput_images_per_s))}{mark}", _escaped(
-        f"{units.seconds(record.latency_s)} ({spread})"
-    )
+    return f"{units.number(record.throughput_images_per_s)}{mark}", f"{units.seconds(record.latency_s)} ({spread})"
 
 
-def _row(cells: Iterable[str]) -> str:
-    return " & ".join(cells) + r" \\"
+def _markdown_row(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
-def _escaped(text: object) -> str:
-    """Text that LaTeX prints as it is."""
-    return _ACTIVE.sub(lambda found: _LATEX[found[0]], plain(text))
+def _latex_row(cells: Iterable[str]) -> str:
+    return " & ".join(_ACTIVE.sub(lambda found: _LATEX[found[0]], plain(cell)) for cell in cells) + r" \\"
 
 
 _LATEX = {mark: rf"\{mark}" for mark in "&%$#_{}"} | {
