@@ -7,7 +7,7 @@ runs, and nothing is loaded.
 import base64
 import gzip
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -24,7 +24,7 @@ from vitbench.wording import abridged
 TEMPLATES = Path(__file__).parent / "templates"
 ASSETS = Path(__file__).parent / "assets"
 
-STYLES = ("fonts.css", "base.css", "summary.css", "requirements.css", "tables.css", "charts.css", "print.css")
+STYLES = ("fonts.css", "base.css", "summary.css", "requirements.css", "tables.css", "charts.css")  # and print.css
 EARLY_SCRIPTS = ("theme.js",)  # before the first paint
 SCRIPTS = ("filters.js", "anchors.js", "copy.js", "download.js")
 CHART_LIBRARY = "plot-0.6.17.min.js"
@@ -65,13 +65,13 @@ class Download:
 class Page:
     """What the page needs beside the report: its own parts, and the policy that admits them."""
 
-    kind: str  # report, or scorecard: the same without measurements
+    kind: str  # report; scorecard: the same without measurements; site
     version: str
     policy: str
     styles: tuple[Markup, ...]
     early_scripts: tuple[Markup, ...]
     scripts: tuple[Markup, ...]
-    chart_data: list[dict[str, Any]]
+    chart_data: Sequence[Mapping[str, Any]]
     downloads: tuple[Download, ...]
 
 
@@ -128,22 +128,50 @@ def _templates() -> Environment:
 
 
 def _page(report: Report, kind: str) -> Page:
-    styles = [_style(name, columns=len(report.matrix.columns)) for name in STYLES]
+    return _framed(
+        kind,
+        (*STYLES, "print.css"),
+        SCRIPTS,
+        CHART_SCRIPTS if report.charts else (),
+        columns=len(report.matrix.columns),
+        chart_data=[asdict(chart) for chart in report.charts],
+        downloads=tuple(_download(source) for source in report.sources),
+    )
+
+
+def site_page(template: str, *, site: object, drawn: Sequence[Mapping[str, Any]] = ()) -> str:
+    """A page of a site; what is drawn comes with the library for it."""
+    page = _framed("site", (*STYLES, "site.css", "print.css"), (), ("history.js",) if drawn else ())
+    return _templates().get_template(template).render(site=site, page=page, drawn=drawn)
+
+
+def _framed(
+    kind: str,
+    styles: Sequence[str],
+    scripts: Sequence[str],
+    chart_scripts: Sequence[str],
+    *,
+    columns: int = 0,
+    chart_data: Sequence[Mapping[str, Any]] = (),
+    downloads: tuple[Download, ...] = (),
+) -> Page:
+    """Everything inlined, and the policy that admits it; the chart library only where there are charts."""
+    rendered = [_style(name, columns=columns) for name in styles]
     early = [_script(TEMPLATES / name) for name in EARLY_SCRIPTS]
-    scripts = [_script(TEMPLATES / name) for name in SCRIPTS]
-    admitted = list(styles)
-    if report.charts:
-        scripts += [_script(ASSETS / CHART_LIBRARY), *(_script(TEMPLATES / name) for name in CHART_SCRIPTS)]
+    late = [_script(TEMPLATES / name) for name in scripts]
+    admitted = list(rendered)
+    if chart_scripts:
+        late += [_script(ASSETS / CHART_LIBRARY), *(_script(TEMPLATES / name) for name in chart_scripts)]
         admitted.append((ASSETS / CHART_LIBRARY_STYLE).read_text(encoding="utf-8"))
     return Page(
         kind=kind,
         version=__version__,
-        policy=content_security_policy(admitted, [*early, *scripts]),
-        styles=tuple(Markup(style) for style in styles),  # noqa: S704  # our own files, checked by _embeddable
+        policy=content_security_policy(admitted, [*early, *late]),
+        styles=tuple(Markup(style) for style in rendered),  # noqa: S704  # our own files, checked by _embeddable
         early_scripts=tuple(Markup(script) for script in early),  # noqa: S704
-        scripts=tuple(Markup(script) for script in scripts),  # noqa: S704
-        chart_data=[asdict(chart) for chart in report.charts],
-        downloads=tuple(_download(source) for source in report.sources),
+        scripts=tuple(Markup(script) for script in late),  # noqa: S704
+        chart_data=chart_data,
+        downloads=downloads,
     )
 
 

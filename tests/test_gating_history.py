@@ -9,9 +9,10 @@ import sample_runs
 from rich.console import Console
 
 from vitbench import gate
+from vitbench.change_points import changes, least_runs
 from vitbench.conditions.record import Evidence, Validity
 from vitbench.gating.decision import Decision
-from vitbench.gating.history import changes, history, least_runs
+from vitbench.gating.history import history
 from vitbench.gating.shown import show
 from vitbench.results import Run
 

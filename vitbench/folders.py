@@ -31,6 +31,13 @@ def results_in(path: Path) -> Path:
     return path / RESULTS if path.is_dir() else path
 
 
+def runs_in(path: Path) -> list[Path]:
+    """The results of a run, or of every run that a folder holds, by name."""
+    if path.is_dir() and not (path / RESULTS).exists():
+        return sorted(path.glob(f"*/{RESULTS}")) or [path / RESULTS]
+    return [results_in(path)]
+
+
 @contextmanager
 def holding(folder: Path) -> Iterator[None]:
     """Make the folder, and be the only run that writes to it.

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vitbench import units
-from vitbench.errors import OutputUnwritable, UsageError, VitbenchError
-from vitbench.folders import results_in
+from vitbench.errors import OutputUnwritable, ResultsUnreadable, UsageError, VitbenchError
+from vitbench.folders import runs_in
 from vitbench.results import read
 
 _FORMATS = {".html": "html", ".htm": "html", ".csv": "comma_separated", ".tex": "latex", ".md": "markdown"}
@@ -17,11 +17,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Read the results, write the report, say where it is; the exit code."""
     options = _parser().parse_args(argv)
     try:
-        runs = [results_in(path) for path in options.runs]
+        runs = [run for path in options.runs for run in runs_in(path)]
         outputs = options.output or [Path("report.html")]
         _require_writable(outputs, runs)
         for output in outputs:
-            print(f"{output}: {units.data_size(_write(runs, output))}")
+            if output.suffix:
+                _said(output, _write(runs, output))
+            else:
+                _write_site(runs, output)
     except VitbenchError as error:
         print(f"vitbench.report: {error}", file=sys.stderr)
         return error.exit_code
@@ -34,7 +37,7 @@ def _require_writable(outputs: Sequence[Path], runs: Sequence[Path]) -> None:
         if output.resolve() in taken:
             raise OutputUnwritable(f"{output} is one of the runs, or given twice; name another file with -o")
         taken.add(output.resolve())
-        if output.suffix.lower() not in _FORMATS:
+        if output.suffix and output.suffix.lower() not in _FORMATS:
             raise UsageError(f"the suffix of {output} tells no format; known: {', '.join(_FORMATS)}")
 
 
@@ -45,6 +48,30 @@ def _write(runs: Sequence[Path], output: Path) -> int:
     from vitbench.exports import figures  # noqa: PLC0415
 
     return _put(output, getattr(figures, form)([read(path) for path in runs]))
+
+
+def _write_site(paths: Sequence[Path], folder: Path) -> None:
+    """A site of all runs that can be read; what cannot be is told of on its first page.
+
+    Raises:
+        ResultsUnreadable: none can be read.
+        OutputUnwritable: the place cannot be written to.
+    """
+    from vitbench.reports import site  # noqa: PLC0415
+
+    runs, unreadable = [], []
+    for path in paths:
+        try:
+            runs.append(read(path))
+        except ResultsUnreadable as error:
+            unreadable.append(str(error))
+    if not runs:
+        raise ResultsUnreadable("; ".join(unreadable))
+    site.write(runs, folder, unreadable, _said)
+
+
+def _said(output: Path, size: int) -> None:
+    print(f"{output}: {units.data_size(size)}", flush=True)
 
 
 def _put(output: Path, text: str) -> int:
@@ -74,10 +101,15 @@ def write_report(paths: Sequence[Path], output: Path) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m vitbench.report",
-        description="Write one self-contained HTML file from the results of a run; several runs stand side by side.",
+        description="Write one self-contained HTML file from the results of a run; several runs stand side by side. Or a site "
+        "of many runs (-o site), or their figures for other programs (-o figures.csv).",
     )
     parser.add_argument(
-        "runs", metavar="RUN", nargs="+", type=Path, help="results file that vitbench.run wrote (.jsonl), or its folder"
+        "runs",
+        metavar="RUN",
+        nargs="+",
+        type=Path,
+        help="results file that vitbench.run wrote (.jsonl), the folder of a run, or a folder of runs",
     )
     parser.add_argument(
         "-o",
@@ -87,7 +119,8 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         help="repeatable; the suffix tells the format: .html the report, .csv every figure in SI units, .tex a table of "
-        "throughput for a paper, .md the same for a pull request (default: report.html)",
+        "throughput for a paper, .md the same for a pull request; without a suffix, a folder for a static site of all runs "
+        "with the history of each cell (default: report.html)",
     )
     return parser
 

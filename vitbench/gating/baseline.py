@@ -1,6 +1,6 @@
 """Baselines: what runs of one state of the code said, in small files that a repository can keep and a person can compare.
 
-``vitbench-baselines/NAME/`` holds a file for each machine and set of packages (``vitbench.gating.key``). A file keeps
+``vitbench-baselines/NAME/`` holds a file for each machine and set of packages (``vitbench.machine_key``). A file keeps
 verdicts, counts and, for each cell, the median of each run; no samples. A run of the same code adds its times, whose
 spread is the noise floor; a run of other code begins the file anew.
 """
@@ -22,8 +22,8 @@ from vitbench.errors import OutputUnwritable, ResultsUnreadable
 from vitbench.folders import RESULTS
 from vitbench.gating.decision import BaseUnavailable
 from vitbench.gating.facts import Facts, Judged, Measured, Source, facts
-from vitbench.gating.key import differences
 from vitbench.lock_file import LockFile
+from vitbench.machine_key import differences
 from vitbench.records import Outcome
 from vitbench.requirement import Status
 from vitbench.results import read

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vitbench.conditions.record import Validity
-from vitbench.gating.key import key
+from vitbench.machine_key import key
 from vitbench.records import MeasurementRecord, Outcome
 from vitbench.requirement import Status, Verdict
 from vitbench.results import Run, to_line

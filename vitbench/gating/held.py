@@ -8,7 +8,7 @@ from rich.console import Console
 from vitbench.gating import baseline, shown, stored
 from vitbench.gating.decision import EXIT_CODES, BaseUnavailable, Decision
 from vitbench.gating.facts import Facts, facts
-from vitbench.gating.key import key
+from vitbench.machine_key import key
 from vitbench.options import Options
 from vitbench.results import Run
 

@@ -16,8 +16,8 @@ from scipy.special import stdtr, stdtrit
 from vitbench.gating import exact
 from vitbench.gating.decision import Decision
 from vitbench.gating.facts import Facts
-from vitbench.gating.key import differences
 from vitbench.gating.outcome import Finding, Outcome, as_relative, percent
+from vitbench.machine_key import differences
 from vitbench.records import Outcome as Came
 from vitbench.statistics import rejected_by_holm
 from vitbench.wording import plural

@@ -1,0 +1,252 @@
+"""A folder of runs as a static site: an index, each run's report, and the history of every cell with its changes."""
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from vitbench import units
+from vitbench.change_points import LEAST_BEFORE, LEAST_SINCE, changes
+from vitbench.conditions.record import Validity
+from vitbench.errors import OutputUnwritable
+from vitbench.matrix import run_labels
+from vitbench.reports import model, render
+from vitbench.reports.runs import RunFacts, run_facts
+from vitbench.requirement import Verdict
+from vitbench.results import Run
+from vitbench.series import Point, series
+from vitbench.wording import plural
+
+INDEX, HISTORY, RUNS = "index.html", "history.html", "runs"
+ALPHA = 0.01  # of a change that is none, by the permutation test
+MOST_DRAWN = 200  # series; more are in tables only
+
+
+@dataclass(frozen=True, kw_only=True)
+class SiteRun:
+    """One run as the index lists it."""
+
+    facts: RunFacts
+    href: str  # of its report
+    commit: str
+    torch: str
+    judged: int
+    conforming: int
+    measured: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class SiteStanding:
+    """What the newest run that judged an implementation says of it."""
+
+    implementation: str
+    version: str
+    verdict: str
+    must: str
+    before: str  # the verdict of the run before, where it was another
+    href: str
+    at: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SitePoint:
+    """One run's figure of a cell."""
+
+    at: str
+    href: str
+    seconds: float
+    low: float | None
+    high: float | None
+    note: str  # why it is less than sure
+
+
+@dataclass(frozen=True, kw_only=True)
+class SiteChange:
+    """A new level, from a run on."""
+
+    at: str
+    href: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SiteSeries:
+    """One cell on one machine."""
+
+    id: str
+    title: str
+    points: tuple[SitePoint, ...]
+    changes: tuple[SiteChange, ...]
+    drawn: bool
+
+    @property
+    def without_change(self) -> str:
+        """What is said where there is none."""
+        least = LEAST_BEFORE + LEAST_SINCE
+        few = f"; {least} are the least that a change can be seen in" if len(self.points) < least else ""
+        return f"no change of level in {plural(len(self.points), 'run')}{few}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """The whole; runs newest first, series with changes first."""
+
+    runs: tuple[SiteRun, ...]
+    standings: tuple[SiteStanding, ...]
+    series: tuple[SiteSeries, ...]
+    unreadable: tuple[str, ...]
+
+    @property
+    def title(self) -> str:
+        """What there is, in one line."""
+        changed = f", {plural(len(self.changed), 'cell')} changed" if self.changed else ""
+        return f"{plural(len(self.runs), 'run')}{changed}"
+
+    @property
+    def changed(self) -> tuple[SiteSeries, ...]:
+        """Those whose level changed."""
+        return tuple(one for one in self.series if one.changes)
+
+
+def build(runs: Sequence[Run], unreadable: Sequence[str] = ()) -> Site:
+    """Derive the site of runs in any order; ``unreadable`` says of each results file that is left out why."""
+    ordered = sorted(runs, key=lambda run: str(run.header.started_at))
+    labels = run_labels(ordered)
+    hrefs = _hrefs(labels)
+    listed = [_run(run, label, href) for run, label, href in zip(ordered, labels, hrefs, strict=True)]
+    found = [_series(place, title, points, hrefs) for place, (title, points) in enumerate(series(ordered).items())]
+    return Site(
+        runs=tuple(reversed(listed)),
+        standings=_standings(ordered, hrefs),
+        series=tuple(sorted(found, key=lambda one: not one.changes)),
+        unreadable=tuple(unreadable),
+    )
+
+
+def _hrefs(labels: Sequence[str]) -> list[str]:
+    """A file's name for each run, of what every server and system takes."""
+    names = [re.sub(r"[^A-Za-z0-9.-]+", "-", label).strip("-.")[:80] or "run" for label in labels]
+    return [
+        f"{RUNS}/{name if names.count(name) == 1 else f'{name}-{place}'}.html" for place, name in enumerate(names, 1)
+    ]
+
+
+def _run(run: Run, label: str, href: str) -> SiteRun:
+    environment = run.header.environment
+    verdicts = list({record.cell: record.verdict for record in run.verdicts}.values())
+    return SiteRun(
+        facts=run_facts(run, label),
+        href=href,
+        commit=str(environment.get("git_commit") or "")[:12],
+        torch=str(environment.get("torch") or "–"),
+        judged=len(verdicts),
+        conforming=verdicts.count(Verdict.CONFORMS),
+        measured=len(run.of_implementations),
+    )
+
+
+def _standings(ordered: Sequence[Run], hrefs: Sequence[str]) -> tuple[SiteStanding, ...]:
+    found: dict[str, SiteStanding] = {}
+    for run, href in zip(ordered, hrefs, strict=True):
+        for record in run.verdicts:
+            known = found.get(record.implementation)
+            found[record.implementation] = SiteStanding(
+                implementation=record.implementation,
+                version=record.version,
+                verdict=record.verdict,
+                must=str(record.must),
+                before=known.verdict if known is not None and known.verdict != record.verdict else "",
+                href=href,
+                at=str(run.header.started_at),
+            )
+    return tuple(sorted(found.values(), key=lambda one: one.implementation))
+
+
+def _series(place: int, title: str, points: Sequence[Point], hrefs: Sequence[str]) -> SiteSeries:
+    cut = changes([point.log_s for point in points], alpha=ALPHA)
+    return SiteSeries(
+        id=f"cell-{place + 1}",
+        title=title,
+        points=tuple(_point(point, hrefs[point.run]) for point in points),
+        changes=tuple(
+            SiteChange(
+                at=points[one.first].at,
+                href=hrefs[points[one.first].run],
+                text=f"{'slower' if one.log_ratio > 0 else 'faster'}: {units.ratio(math.exp(one.log_ratio))} of the time before (p = {one.p_value:.3f})",
+            )
+            for one in cut
+        ),
+        drawn=place < MOST_DRAWN and len(points) > 1,
+    )
+
+
+def _point(point: Point, href: str) -> SitePoint:
+    record = point.record
+    invalid = record.evidence is not None and record.evidence.verdict == Validity.INVALID
+    doubts = [*(["not converged"] if record.converged is False else []), *(["INVALID"] if invalid else [])]
+    return SitePoint(
+        at=point.at,
+        href=href,
+        seconds=point.seconds,
+        low=record.latency_low_s,
+        high=record.latency_high_s,
+        note=", ".join(doubts),
+    )
+
+
+def write(runs: Sequence[Run], folder: Path, unreadable: Sequence[str], tell: Callable[[Path, int], None]) -> None:
+    """Write every page, and tell of each as it is there: its place and its size in bytes.
+
+    Raises:
+        OutputUnwritable: the place cannot be written to.
+    """
+    site = build(runs, unreadable)
+    ordered = sorted(runs, key=lambda run: str(run.header.started_at), reverse=True)
+    for run, listed in zip(ordered, site.runs, strict=True):
+        page = folder / listed.href
+        tell(page, render.write(model.build([run]), page))
+    drawn = [_drawing(one) for one in site.series if one.drawn]
+    pages = {
+        HISTORY: render.site_page("site_history.html", site=site, drawn=drawn),
+        INDEX: render.site_page("site_index.html", site=site),  # last: whoever sees it finds the rest
+    }
+    for name, text in pages.items():
+        page = folder / name
+        try:
+            page.write_text(text, encoding="utf-8", errors="replace")
+        except OSError as error:
+            raise OutputUnwritable(
+                f"cannot write {page}: {error.strerror or error}; choose another place with -o"
+            ) from error
+        tell(page, page.stat().st_size)
+
+
+def _drawing(one: SiteSeries) -> dict[str, object]:
+    """A series as ``history.js`` takes it, in the unit that suits its figures."""
+    unit, scale = next(
+        ((name, size) for name, size in (("s", 1.0), ("ms", 1e3), ("µs", 1e6)) if one.points[0].seconds * size >= 1),
+        ("ns", 1e9),
+    )
+
+    def scaled(value: float | None) -> float | None:
+        return None if value is None else value * scale
+
+    points = [
+        {
+            "at": point.at,
+            "value": point.seconds * scale,
+            "low": scaled(point.low),
+            "high": scaled(point.high),
+            "sure": not point.note,
+            "text": f"{units.moment(point.at)}\n{units.seconds(point.seconds)}{f', {point.note}' if point.note else ''}",
+        }
+        for point in one.points
+    ]
+    return {
+        "id": one.id,
+        "title": one.title,
+        "unit": unit,
+        "points": points,
+        "changes": [asdict(c) for c in one.changes],
+    }

@@ -1,0 +1,196 @@
+"""A static site of many runs: what its pages say, and that they are whole."""
+
+import json
+import math
+import random
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from sample_runs import records, write
+
+from vitbench.records import Footer, Header, MeasurementRecord, Outcome, VerdictRecord
+from vitbench.report import main
+from vitbench.reports import site
+from vitbench.requirement import Verdict
+from vitbench.results import Run, read
+
+CELL = MeasurementRecord(
+    cell="throughput inference mine",
+    implementation="mine",
+    version="1.0",
+    suite="throughput",
+    task="inference",
+    model="Ti/16@64",
+    device="cpu",
+    device_name="a processor",
+    dtype="float32",
+    batch=2,
+    mode="eager",
+    threads=1,
+    outcome=Outcome.MEASURED,
+)
+
+
+def header(day: int, torch: str = "2.14.1") -> Header:
+    first = next(one for one in records() if isinstance(one, Header))
+    environment = {**first.environment, "torch": torch, "git_commit": f"{day:040x}"}
+    return replace(first, started_at=f"2026-11-{day:02}T00:00:00+00:00", environment=environment, planned=[CELL.cell])
+
+
+def a_run(folder: Path, day: int, seconds: float, *more: object, torch: str = "2.14.1") -> Path:
+    timed = replace(CELL, latency_s=seconds, latency_low_s=0.99 * seconds, latency_high_s=1.01 * seconds)
+    end = Footer(finished_at="", status="complete", duration_s=1.0)
+    return write([header(day, torch), *more, timed, end], folder / f"day-{day:02}" / "results.jsonl")
+
+
+def ten_runs(folder: Path, levels: Sequence[float]) -> list[Path]:
+    noise = random.Random(1)
+    return [a_run(folder, day, level * math.exp(noise.gauss(0, 0.01))) for day, level in enumerate(levels, 1)]
+
+
+def verdict(word: Verdict) -> VerdictRecord:
+    first = next(one for one in records() if isinstance(one, VerdictRecord))
+    return replace(first, implementation="mine", verdict=word)
+
+
+def read_all(paths: Sequence[Path]) -> list[Run]:
+    return [read(path) for path in paths]
+
+
+class Links(HTMLParser):
+    """The addresses that a page leads to, and the anchors that it has."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.hrefs: list[str] = []
+        self.ids: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        self.ids += [given["id"]] if given.get("id") else []
+        self.hrefs += [given["href"]] if tag == "a" and given.get("href") else []
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A site of ten runs, of which the last five are a fifth slower."""
+    home = tmp_path_factory.mktemp("home")
+    ten_runs(home / "runs", [0.1] * 5 + [0.12] * 5)
+    assert main([str(home / "runs"), "-o", str(home / "site")]) == 0
+    return home / "site"
+
+
+def test_a_change_of_level_is_found_with_its_run(tmp_path: Path) -> None:
+    found = site.build(read_all(ten_runs(tmp_path, [0.1] * 5 + [0.12] * 5)))
+    assert found.title == "10 runs, 1 cell changed"
+    (changed,) = found.changed
+    (change,) = changed.changes
+    assert change.at == "2026-11-06T00:00:00+00:00"
+    assert change.href == "runs/day-06.html"
+    assert change.text.startswith("slower: ")
+
+
+def test_a_level_that_stays_is_no_change_and_too_few_runs_say_so(tmp_path: Path) -> None:
+    paths = ten_runs(tmp_path, [0.1] * 10)
+    assert site.build(read_all(paths)).changed == ()
+    (few,) = site.build(read_all(paths[:4])).series
+    assert "6 are the least that a change can be seen in" in few.without_change
+
+
+def test_runs_are_listed_with_the_newest_first_whatever_their_order(tmp_path: Path) -> None:
+    runs = read_all(ten_runs(tmp_path, [0.1] * 3))
+    random.Random(0).shuffle(runs)
+    found = site.build(runs)
+    assert [run.href for run in found.runs] == ["runs/day-03.html", "runs/day-02.html", "runs/day-01.html"]
+    assert [run.commit for run in found.runs] == [f"{0:012x}"] * 3
+
+
+def test_a_verdict_that_changed_says_what_it_was(tmp_path: Path) -> None:
+    paths = [
+        a_run(tmp_path, 1, 0.1, verdict(Verdict.CONFORMS)),
+        a_run(tmp_path, 2, 0.1, verdict(Verdict.DOES_NOT_CONFORM)),
+    ]
+    (standing,) = site.build(read_all(paths)).standings
+    assert (standing.verdict, standing.before) == (Verdict.DOES_NOT_CONFORM, Verdict.CONFORMS)
+    assert standing.href == "runs/day-02.html"
+
+
+def test_another_torch_makes_another_series(tmp_path: Path) -> None:
+    paths = [a_run(tmp_path, 1, 0.1), a_run(tmp_path, 2, 0.2, torch="2.15.0")]
+    titles = [one.title for one in site.build(read_all(paths)).series]
+    assert titles == [f"{CELL.cell} [torch 2.14.1]", f"{CELL.cell} [torch 2.15.0]"]
+
+
+def test_every_link_within_the_site_leads_somewhere(built: Path) -> None:
+    pages = {page: Links(page.read_text()) for page in built.rglob("*.html")}
+    assert len(pages) == 12
+    for page, links in pages.items():
+        assert len(links.ids) == len(set(links.ids)), page
+        for href in links.hrefs:
+            place, _, anchor = href.partition("#")
+            target = (page.parent / place).resolve() if place else page
+            assert target in pages, f"{href} in {page}"
+            assert not anchor or anchor in pages[target].ids, f"{href} in {page}"
+
+
+def test_nothing_is_loaded_from_anywhere_and_the_policy_says_so(built: Path) -> None:
+    for page in (built / "index.html", built / "history.html"):
+        text = page.read_text()
+        assert "default-src 'none'" in text
+        assert not re.search(r"<(script|link|img)[^>]+(src|href)=[\"']?(https?:|/)", text)
+        assert not re.search(r"\son\w+=", re.sub(r"<script.*?</script>", "", text, flags=re.DOTALL))
+
+
+def test_the_drawing_has_every_figure_and_the_change(built: Path) -> None:
+    text = (built / "history.html").read_text()
+    (drawn,) = json.loads(re.search(r'id="history-data">(.*?)</script>', text, re.DOTALL)[1])  # type: ignore[index]
+    assert len(drawn["points"]) == 10
+    assert drawn["unit"] == "ms"
+    assert drawn["points"][0]["value"] == pytest.approx(100, rel=0.05)
+    assert [one["at"] for one in drawn["changes"]] == ["2026-11-06T00:00:00+00:00"]
+
+
+def test_a_run_that_cannot_be_read_is_told_of_and_the_others_are_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ten_runs(tmp_path / "runs", [0.1] * 2)
+    (tmp_path / "runs" / "broken").mkdir()
+    (tmp_path / "runs" / "broken" / "results.jsonl").write_text("<script>alert(1)</script>")
+    assert main([str(tmp_path / "runs"), "-o", str(tmp_path / "site")]) == 0
+    index = (tmp_path / "site" / "index.html").read_text()
+    assert "is no vitbench results file" in index
+    assert capsys.readouterr().out.count("\n") == 4
+    assert main([str(tmp_path / "runs" / "broken"), "-o", str(tmp_path / "other")]) == 2
+
+
+def test_text_of_strangers_stays_text(tmp_path: Path) -> None:
+    wild = "<img src=x onerror=alert(1)> \u202e </script> " + "x" * 10_000
+    path = write(
+        [header(1), replace(CELL, cell=wild, implementation=wild, latency_s=0.1)], tmp_path / "a" / "results.jsonl"
+    )
+    again = write(
+        [header(2), replace(CELL, cell=wild, implementation=wild, latency_s=0.1)], tmp_path / "b" / "results.jsonl"
+    )
+    assert main([str(path), str(again), "-o", str(tmp_path / "site")]) == 0
+    for page in ("index.html", "history.html"):
+        text = (tmp_path / "site" / page).read_text()
+        assert "<img src=x" not in text
+    assert (tmp_path / "site" / "history.html").read_text().count("</script>") == 4  # theme, data, library, drawing
+
+
+def test_runs_of_one_name_have_pages_of_their_own(tmp_path: Path) -> None:
+    paths = [a_run(tmp_path / "one", 1, 0.1), a_run(tmp_path / "two", 1, 0.1)]
+    hrefs = [run.href for run in site.build(read_all(paths)).runs]
+    assert len(set(hrefs)) == 2
+
+
+def test_a_place_that_cannot_be_written_ends_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = a_run(tmp_path, 1, 0.1)
+    (tmp_path / "taken").write_text("")
+    assert main([str(run), "-o", str(tmp_path / "taken")]) == 2
+    assert "cannot write" in capsys.readouterr().err
