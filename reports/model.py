@@ -7,6 +7,7 @@ from vitbench.errors import ResultsUnreadable
 from vitbench.matrix import Matrix, columns, matrix, run_labels
 from vitbench.reports.attention import KernelComparison, kernel_comparisons
 from vitbench.reports.charts import LABEL_CHARACTERS, IntervalChart, throughput_charts
+from vitbench.reports.differences import Differences, differences
 from vitbench.reports.environment import Fact, environment, side_by_side
 from vitbench.reports.latency import LatencyRow, latency_rows
 from vitbench.reports.memory import MemorySection, memory_section
@@ -50,6 +51,7 @@ class Report:
 
     title: str
     runs: tuple[RunFacts, ...]
+    differences: Differences | None  # of several runs
     judgements: tuple[Judgement, ...]
     matrix: Matrix
     headline: Comparison | None
@@ -117,6 +119,7 @@ def build(runs: Sequence[Run]) -> Report:
             timers=any(run.timers for run in runs),
         ),
         runs=facts,
+        differences=differences(runs),
         judgements=judged,
         matrix=table,
         headline=shown,
