@@ -1,117 +1,25 @@
 """The report in a real browser: Chromium, headless, as Debian packages it."""
 
-import json
-import shutil
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from browsing import DESKTOP, PHONE, TABLET, Browser, chromium, needs_chromium
 from sample_runs import header, hostile, large, measurement, records, run_of
 
 from vitbench.conditions.record import Evidence, Validity
 from vitbench.reports import model, render
 
-webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed: pip install selenium")
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-DRIVER = shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(
-    not (CHROMIUM and DRIVER), reason="no Chromium with its driver: apt-get install chromium chromium-driver"
-)
-
-OPTIONS = [
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-dev-shm-usage",
-]
-DESKTOP, TABLET, PHONE = (1280, 900), (820, 1180), (390, 844)
-
-
-class Browser:
-    """The one driver of this module, and what is asked of it."""
-
-    def __init__(self, driver: Any) -> None:
-        self.driver = driver
-
-    def open(self, page: Path, fragment: str = "") -> None:
-        """Load a page at desktop width, in the light theme, as on a first visit."""
-        self.resize(*DESKTOP)
-        self.prefer("light")
-        self.driver.get(page.as_uri())
-        self.run("localStorage.clear()")
-        self.driver.get("about:blank")
-        for kind in ("browser", "performance"):
-            self.driver.get_log(kind)
-        self.driver.get(page.as_uri() + fragment)
-
-    def run(self, script: str, *arguments: Any) -> Any:
-        """Evaluate JavaScript, as a developer's console would."""
-        return self.driver.execute_script(f"return {script}", *arguments)
-
-    def find(self, selector: str) -> Any:
-        """The first element that a CSS selector finds."""
-        return self.driver.find_element("css selector", selector)
-
-    def send(self, command: str, **parameters: Any) -> Any:
-        """One command of the DevTools protocol."""
-        return self.driver.execute_cdp_cmd(command, parameters)
-
-    def resize(self, width: int, height: int) -> None:
-        """Take the size of a device; a window could not be made as narrow as a phone."""
-        self.send(
-            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 500
-        )
-
-    def prefer(self, scheme: str) -> None:
-        """Have the system ask for a light or a dark theme."""
-        self.send("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
-
-    def complaints(self) -> list[str]:
-        """What the console says: errors, warnings and refusals of the policy."""
-        return [entry["message"] for entry in self.driver.get_log("browser")]
-
-    def requests(self) -> list[str]:
-        """Addresses that the page asked for beside itself."""
-        messages = (json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance"))
-        urls = [
-            message["params"]["request"]["url"]
-            for message in messages
-            if message["method"] == "Network.requestWillBeSent"
-        ]
-        return [url for url in urls if not url.startswith(("data:", "blob:"))]
-
-    def visible(self, selector: str) -> int:
-        """How many of the elements found are to be seen."""
-        script = "[...document.querySelectorAll(arguments[0])].filter((e) => e.checkVisibility()).length"
-        return int(self.run(script, selector))
-
-    def wait(self, condition: Callable[[], Any]) -> Any:
-        """Until it holds, for at most five seconds."""
-        end = time.monotonic() + 5
-        while not (result := condition()) and time.monotonic() < end:
-            time.sleep(0.02)
-        return result
+pytestmark = needs_chromium
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """One Chromium for the module."""
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for option in OPTIONS:
-        options.add_argument(option)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=DRIVER))
-    yield Browser(driver)
-    driver.quit()
+    with chromium() as opened:
+        yield opened
 
 
 @pytest.fixture(scope="module")
@@ -376,3 +284,19 @@ CONTRAST = """() => {
   }
   return [...faint];
 }"""
+
+
+@pytest.mark.parametrize("size", [DESKTOP, PHONE])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious(browser: Browser, page: Path, size: tuple[int, int], scheme: str) -> None:
+    browser.open(page)
+    browser.resize(*size)
+    browser.prefer(scheme)
+    browser.run("document.querySelectorAll('details').forEach((each) => (each.open = true))")
+    assert browser.inaccessible() == []
+
+
+def test_axe_would_find_what_is_serious(browser: Browser, page: Path) -> None:
+    browser.open(page)
+    browser.run("document.querySelector('h1').insertAdjacentHTML('afterend', '<button></button>')")
+    assert any(found.startswith("button-name") for found in browser.inaccessible())

@@ -4,11 +4,12 @@ import json
 import math
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import browsing
 import pytest
 from sample_runs import records, write
 
@@ -194,3 +195,34 @@ def test_a_place_that_cannot_be_written_ends_in_one_line(tmp_path: Path, capsys:
     (tmp_path / "taken").write_text("")
     assert main([str(run), "-o", str(tmp_path / "taken")]) == 2
     assert "cannot write" in capsys.readouterr().err
+
+
+# --- in a browser ---
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[browsing.Browser]:
+    with browsing.chromium() as opened:
+        yield opened
+
+
+@browsing.needs_chromium
+def test_the_history_is_drawn_and_its_pages_are_quiet_and_accessible(built: Path, browser: browsing.Browser) -> None:
+    for page in ("index.html", "history.html", "runs/day-01.html"):
+        browser.open(built / page)
+        assert browser.complaints() == []
+        assert browser.requests() == [(built / page).as_uri()]
+        assert browser.inaccessible() == []
+    browser.open(built / "history.html")
+    assert browser.wait(lambda: browser.visible(".plot circle") == 10)
+    browser.resize(*browsing.PHONE)
+    assert browser.wait(lambda: browser.run("document.documentElement.scrollWidth <= innerWidth"))
+
+
+@browsing.needs_chromium
+def test_the_index_leads_to_the_change_and_to_the_run(built: Path, browser: browsing.Browser) -> None:
+    browser.open(built / "index.html")
+    browser.find("#changes tbody a").click()
+    assert browser.wait(lambda: browser.run("location.hash") == "#cell-1")
+    browser.find(".series .small a").click()
+    assert browser.wait(lambda: "day-06.html" in browser.run("location.href"))
