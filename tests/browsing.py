@@ -1,5 +1,6 @@
 """A real browser: Chromium, headless, as Debian packages it. Tests that need it import this, and are skipped without one."""
 
+import importlib
 import importlib.util
 import json
 import shutil
@@ -11,11 +12,12 @@ from typing import Any
 
 import pytest
 
-webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed: pip install selenium")
+webdriver: Any = importlib.import_module("selenium.webdriver") if importlib.util.find_spec("selenium") else None
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
 needs_chromium = pytest.mark.skipif(
-    not (CHROMIUM and DRIVER), reason="no Chromium with its driver: apt-get install chromium chromium-driver"
+    not (webdriver and CHROMIUM and DRIVER),
+    reason="no Chromium with its driver: apt-get install chromium chromium-driver; pip install selenium",
 )
 
 OPTIONS = [

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browsing import DESKTOP, PHONE, TABLET, Browser, chromium, needs_chromium
+from browsing import DESKTOP, PHONE, TABLET, Browser, chromium, needs_chromium, webdriver
 from sample_runs import header, hostile, large, measurement, records, run_of
 
 from vitbench.conditions.record import Evidence, Validity
