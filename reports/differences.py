@@ -34,7 +34,7 @@ class CellTimes:
 
     title: str
     seconds: tuple[float | None, ...]
-    ratios: tuple[Ratio | None, ...]  # of the first run too, which is 1
+    ratios: tuple[Ratio | None, ...]  # of the first run too, where it is 1 and says nothing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +104,7 @@ def _ratio(first: MeasurementRecord, now: MeasurementRecord) -> Ratio | None:
     if before_s is None or now_s is None:
         return None
     bounds = (first.latency_low_s, first.latency_high_s, now.latency_low_s, now.latency_high_s)
-    known = first is not now and all(bound is not None and math.isfinite(bound) and bound > 0 for bound in bounds)
+    known = all(bound is not None and math.isfinite(bound) and bound > 0 for bound in bounds)
     low = now.latency_low_s / first.latency_high_s if known and now.latency_low_s and first.latency_high_s else None
     high = now.latency_high_s / first.latency_low_s if known and now.latency_high_s and first.latency_low_s else None
     return Ratio(value=now_s / before_s, low=low, high=high, doubts=_doubts(first, now))

@@ -29,7 +29,7 @@ EARLY_SCRIPTS = ("theme.js",)  # before the first paint
 SCRIPTS = ("filters.js", "anchors.js", "copy.js", "download.js")
 CHART_LIBRARY = "plot-0.6.17.min.js"
 CHART_LIBRARY_STYLE = "plot-0.6.17.inline.css"  # the style element that the library puts into every chart
-CHART_SCRIPTS = ("charts.js",)
+CHART_SCRIPTS = ("picture.js", "charts.js")
 
 FILTERS = (
     abridged,
@@ -141,7 +141,7 @@ def _page(report: Report, kind: str) -> Page:
 
 def site_page(template: str, *, site: object, drawn: Sequence[Mapping[str, Any]] = ()) -> str:
     """A page of a site; what is drawn comes with the library for it."""
-    page = _framed("site", (*STYLES, "site.css", "print.css"), (), ("history.js",) if drawn else ())
+    page = _framed("site", (*STYLES, "site.css", "print.css"), (), ("picture.js", "history.js") if drawn else ())
     return _templates().get_template(template).render(site=site, page=page, drawn=drawn)
 
 

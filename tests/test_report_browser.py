@@ -84,7 +84,7 @@ def test_the_policy_refuses_an_injected_script(browser: Browser, page: Path) -> 
 def test_filters_show_what_matches_and_clear_again(browser: Browser, page: Path) -> None:
     browser.open(page)
     browser.find("select[name=status] option[value=failed]").click()
-    assert browser.find("#matches").text == "4 of 55"
+    assert browser.find("#match-count").text == "4 of 55"
     assert browser.run(
         "[...document.querySelectorAll('.requirement:not([hidden]) th a')].map((a) => a.textContent)"
     ) == [
@@ -95,17 +95,17 @@ def test_filters_show_what_matches_and_clear_again(browser: Browser, page: Path)
     ]
     browser.find("select[name=level] option:nth-child(2)").click()
     browser.find("input[name=text]").send_keys("rows columns")
-    assert browser.find("#matches").text == "1 of 55"
+    assert browser.find("#match-count").text == "1 of 55"
     browser.find("input[name=text]").send_keys(" no such word")
     assert browser.visible("#no-match") == 1
     browser.find(".filters [type=reset]").click()
-    assert browser.wait(lambda: browser.find("#matches").text == "55 of 55")
+    assert browser.wait(lambda: browser.find("#match-count").text == "55 of 55")
 
 
 def test_a_filter_shows_where_implementations_come_out_differently(browser: Browser, page: Path) -> None:
     browser.open(page)
     browser.find("select[name=status] option[value=differs]").click()
-    assert browser.find("#matches").text == "16 of 55"
+    assert browser.find("#match-count").text == "16 of 55"
 
 
 def test_a_filter_opens_the_areas_that_match(browser: Browser, page: Path) -> None:
@@ -217,7 +217,7 @@ def test_on_paper_everything_is_open_and_nothing_is_to_be_pressed(browser: Brows
     try:
         assert browser.visible(".requirement > tr:first-child") == 55
         assert browser.visible(".failure") == 21
-        assert browser.visible("button") + browser.visible("nav") + browser.visible("#matches") == 0
+        assert browser.visible("button") + browser.visible("nav") + browser.visible("#match-count") == 0
     finally:
         browser.send("Emulation.setEmulatedMedia", media="")
 
@@ -227,8 +227,8 @@ def test_paper_says_that_filters_left_something_out(browser: Browser, page: Path
     browser.find("select[name=status] option[value=failed]").click()
     browser.send("Emulation.setEmulatedMedia", media="print")
     try:
-        assert browser.visible("#matches") == 1
-        said = browser.run("getComputedStyle(document.getElementById('matches'), '::before').content")
+        assert browser.visible("#match-count") == 1
+        said = browser.run("getComputedStyle(document.getElementById('match-count'), '::before').content")
         assert said == '"Only what the filters left: "'
     finally:
         browser.send("Emulation.setEmulatedMedia", media="")

@@ -118,9 +118,9 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         action="append",
         default=[],
-        help="repeatable; the suffix tells the format: .html the report, .csv every figure in SI units, .tex a table of "
+        help="repeatable (default: report.html); the suffix tells the format: .html the report, .csv every figure in SI units, .tex a table of "
         "throughput for a paper, .md the same for a pull request; without a suffix, a folder for a static site of all runs "
-        "with the history of each cell (default: report.html)",
+        "with the history of each cell",
     )
     return parser
 

@@ -55,7 +55,7 @@
     const width = Math.floor(area.clientWidth);
     if (!width || width === Number(area.dataset.width)) return;
     area.dataset.width = width;
-    area.replaceChildren(intervals(charts.get(area.dataset.chart), width));
+    area.replaceChildren(picture(intervals(charts.get(area.dataset.chart), width)));
   };
   const observer = new ResizeObserver((entries) => entries.forEach((entry) => draw(entry.target)));
   for (const area of document.querySelectorAll("[data-chart]")) {

@@ -32,7 +32,7 @@
       area.hidden = !some;
       area.open = filtering ? some : opened.get(area);
     }
-    document.getElementById("matches").textContent = `${shown} of ${entries.length}`;
+    document.getElementById("match-count").textContent = `${shown} of ${entries.length}`;
     document.getElementById("no-match").hidden = shown > 0;
   };
 

@@ -33,7 +33,7 @@
     const width = Math.floor(area.clientWidth);
     if (!width || width === Number(area.dataset.width)) return;
     area.dataset.width = width;
-    area.replaceChildren(history(drawn.get(area.dataset.series), width));
+    area.replaceChildren(picture(history(drawn.get(area.dataset.series), width)));
   };
   const resized = new ResizeObserver((entries) => entries.forEach((entry) => draw(entry.target)));
   const seen = new IntersectionObserver(
