@@ -7,10 +7,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from vitbench import units
-from vitbench.change_points import LEAST_BEFORE, LEAST_SINCE, changes
+from vitbench.change_points import Change, changes, least_runs
 from vitbench.conditions.record import Validity
 from vitbench.errors import OutputUnwritable
 from vitbench.matrix import run_labels
+from vitbench.records import MeasurementRecord
 from vitbench.reports import model, render
 from vitbench.reports.runs import RunFacts, run_facts
 from vitbench.requirement import Verdict
@@ -83,7 +84,7 @@ class SiteSeries:
     @property
     def without_change(self) -> str:
         """What is said where there is none."""
-        least = LEAST_BEFORE + LEAST_SINCE
+        least = least_runs(ALPHA)
         few = f"; {least} are the least that a change can be seen in" if len(self.points) < least else ""
         return f"no change of level in {plural(len(self.points), 'run')}{few}"
 
@@ -164,27 +165,33 @@ def _standings(ordered: Sequence[Run], hrefs: Sequence[str]) -> tuple[SiteStandi
 
 
 def _series(place: int, title: str, points: Sequence[Point], hrefs: Sequence[str]) -> SiteSeries:
-    cut = changes([point.log_s for point in points], alpha=ALPHA)
+    """A series with its changes, which are looked for among the figures that can be believed."""
+    believed = [point for point in points if not _invalid(point.record)]
     return SiteSeries(
         id=f"cell-{place + 1}",
         title=title,
         points=tuple(_point(point, hrefs[point.run]) for point in points),
         changes=tuple(
-            SiteChange(
-                at=points[one.first].at,
-                href=hrefs[points[one.first].run],
-                text=f"{'slower' if one.log_ratio > 0 else 'faster'}: {units.ratio(math.exp(one.log_ratio))} of the time before (p = {one.p_value:.3f})",
-            )
-            for one in cut
+            _change(one, believed[one.first], hrefs)
+            for one in changes([math.log(point.seconds) for point in believed], alpha=ALPHA)
         ),
         drawn=place < MOST_DRAWN and len(points) > 1,
     )
 
 
+def _change(change: Change, first: Point, hrefs: Sequence[str]) -> SiteChange:
+    times, word = units.ratio(math.exp(change.log_ratio)), "slower" if change.log_ratio > 0 else "faster"
+    text = f"{word}: {times} the time before (p = {change.p_value:.3f})"
+    return SiteChange(at=first.at, href=hrefs[first.run], text=text)
+
+
+def _invalid(record: MeasurementRecord) -> bool:
+    return record.evidence is not None and record.evidence.verdict == Validity.INVALID
+
+
 def _point(point: Point, href: str) -> SitePoint:
     record = point.record
-    invalid = record.evidence is not None and record.evidence.verdict == Validity.INVALID
-    doubts = [*(["not converged"] if record.converged is False else []), *(["INVALID"] if invalid else [])]
+    doubts = [*(["not converged"] if record.converged is False else []), *(["INVALID"] if _invalid(record) else [])]
     return SitePoint(
         at=point.at,
         href=href,

@@ -86,11 +86,14 @@ def _exact(given: argparse.Namespace) -> int:
 
 def _history(given: argparse.Namespace) -> int:
     """Where the figures of stored runs changed their level."""
+    from vitbench import change_points  # noqa: PLC0415
     from vitbench.gating import history  # noqa: PLC0415
     from vitbench.results import read  # noqa: PLC0415
 
-    if given.alpha < history.LEAST_ALPHA:
-        raise UsageError(f"--alpha {given.alpha:g} is below {history.LEAST_ALPHA:g}, the least of a permutation test")
+    if given.alpha < change_points.LEAST_ALPHA:
+        raise UsageError(
+            f"--alpha {given.alpha:g} is below {change_points.LEAST_ALPHA:g}, the least of a permutation test"
+        )
     runs = [read(results_in(path)) for path in given.runs]
     return _told(history.history(runs, delta=math.log1p(given.min_change / 100), alpha=given.alpha), given)
 

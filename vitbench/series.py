@@ -18,11 +18,6 @@ class Point:
     record: MeasurementRecord
     seconds: float  # median latency
 
-    @property
-    def log_s(self) -> float:
-        """Its logarithm."""
-        return math.log(self.seconds)
-
 
 def series(runs: Sequence[Run]) -> Mapping[str, Sequence[Point]]:
     """Points by cell, the oldest first; where runs differ in their key, by what tells it apart too."""
