@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vitbench.records import MeasurementRecord, Outcome
-from vitbench.reports.throughput import CONDITION_CHARACTERS
+from vitbench.reports.throughput import CONDITION_CHARACTERS, figure
 from vitbench.results import Run
 from vitbench.wording import abridged, plural
 
@@ -25,17 +25,17 @@ class KernelRow:
     @property
     def time_s(self) -> float | None:
         """Of one call: the median."""
-        return _figure(self.record.latency_s)
+        return figure(self.record.latency_s)
 
     @property
     def error(self) -> float | None:
         """The error that is the nearest to its bound, as a part of the largest value of the float64 answer."""
-        return None if self.record.precision is None else _figure(self.record.precision.worst[0])
+        return None if self.record.precision is None else figure(self.record.precision.worst[0])
 
     @property
     def bound(self) -> float | None:
         """What tier N allows of it."""
-        return None if self.record.precision is None else _figure(self.record.precision.worst[1])
+        return None if self.record.precision is None else figure(self.record.precision.worst[1])
 
     @property
     def beyond(self) -> bool:
@@ -84,8 +84,3 @@ def _title(record: MeasurementRecord) -> str:
     place = device if record.device_name else record.device
     words = (record.direction, record.model, str(record.shape or "no shape"), record.mode, place)
     return ", ".join(abridged(word, CONDITION_CHARACTERS) for word in (*words, plural(record.threads, "thread")))
-
-
-def _figure(value: object) -> float | None:
-    """A finite number, or None: results may come from other writers."""
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None

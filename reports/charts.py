@@ -1,13 +1,22 @@
-"""What charts show, as data: ``charts.js`` draws it, and a table with the same figures stands beside each."""
+"""What charts show, as data: the scripts beside the templates draw it, and a table with the same figures stands by."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from vitbench import units
+from vitbench.reports.attention import KernelComparison
+from vitbench.reports.curves import throughput_curves
+from vitbench.reports.distributions import latency_charts
+from vitbench.reports.memory import MemorySection
+from vitbench.reports.pareto import attention_charts
+from vitbench.reports.rooflines import rooflines
+from vitbench.reports.series import LABEL_CHARACTERS, SeriesChart, distinct_labels
+from vitbench.reports.stacks import StackChart, memory_charts
 from vitbench.reports.throughput import Comparison, Measurement
+from vitbench.results import Run
 from vitbench.wording import abridged
 
-LABEL_CHARACTERS = 28
 MOST_CHARTS = 12  # more conditions than that are in the table only
 
 
@@ -33,6 +42,47 @@ class IntervalChart:
     axis: str
     bars: tuple[Bar, ...]
     left_out: tuple[str, ...]  # implementations without a figure, with the reason
+    remarks: tuple[str, ...] = ()
+    kind: Literal["bars"] = "bars"
+
+
+Chart = IntervalChart | SeriesChart | StackChart
+
+
+@dataclass(frozen=True, kw_only=True)
+class Charts:
+    """All charts of a report, by what they are about."""
+
+    bars: tuple[IntervalChart, ...]
+    curves: tuple[SeriesChart, ...]
+    rooflines: tuple[SeriesChart, ...]
+    latencies: tuple[SeriesChart, ...]
+    attention: tuple[SeriesChart, ...]
+    memory: tuple[StackChart, ...]
+
+    @property
+    def all(self) -> tuple[Chart, ...]:
+        """In the order of the page."""
+        return (*self.curves, *self.bars, *self.rooflines, *self.latencies, *self.attention, *self.memory)
+
+
+def charts(
+    runs: Sequence[Run],
+    labels: Sequence[str],
+    groups: Sequence[Comparison],
+    kernels: Sequence[KernelComparison],
+    memory: MemorySection,
+) -> Charts:
+    """Draw what was measured."""
+    several_runs = len(runs) > 1
+    return Charts(
+        bars=throughput_charts(groups, several_runs=several_runs),
+        curves=throughput_curves(groups, several_runs=several_runs),
+        rooflines=rooflines(runs, labels, groups),
+        latencies=latency_charts(groups, several_runs=several_runs),
+        attention=attention_charts(kernels, several_runs=several_runs),
+        memory=memory_charts(memory, several_runs=several_runs),
+    )
 
 
 def throughput_charts(groups: Sequence[Comparison], *, several_runs: bool) -> tuple[IntervalChart, ...]:
@@ -51,14 +101,10 @@ def throughput_charts(groups: Sequence[Comparison], *, several_runs: bool) -> tu
 
 
 def _bars(rows: Sequence[Measurement], *, several_runs: bool) -> tuple[Bar, ...]:
-    names = [
-        abridged(f"{row.implementation}, {row.run}" if several_runs else row.implementation, LABEL_CHARACTERS)
-        for row in rows
-    ]
-    return tuple(
-        _bar(row, name if names.count(name) == 1 else f"{name} ({index + 1})")
-        for index, (row, name) in enumerate(zip(rows, names, strict=True))
+    labels = distinct_labels(
+        [f"{row.implementation}, {row.run}" if several_runs else row.implementation for row in rows]
     )
+    return tuple(_bar(row, label) for row, label in zip(rows, labels, strict=True))
 
 
 def _bar(row: Measurement, label: str) -> Bar:

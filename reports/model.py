@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from vitbench.errors import ResultsUnreadable
 from vitbench.matrix import Matrix, columns, matrix, run_labels
 from vitbench.reports.attention import KernelComparison, kernel_comparisons
-from vitbench.reports.charts import LABEL_CHARACTERS, IntervalChart, throughput_charts
+from vitbench.reports.charts import Charts, charts
 from vitbench.reports.differences import Differences, differences
 from vitbench.reports.environment import Fact, environment, side_by_side
 from vitbench.reports.latency import LatencyRow, latency_rows
 from vitbench.reports.memory import MemorySection, memory_section
 from vitbench.reports.runs import RunFacts, run_facts
 from vitbench.reports.searches import SearchRow, search_rows
+from vitbench.reports.series import LABEL_CHARACTERS
 from vitbench.reports.throughput import (
     Comparison,
     MeasuredCeilings,
@@ -59,7 +60,7 @@ class Report:
     ceilings: tuple[MeasuredCeilings, ...]
     latencies: tuple[LatencyRow, ...]
     attention: tuple[KernelComparison, ...]
-    charts: tuple[IntervalChart, ...]
+    charts: Charts
     memory: MemorySection
     traces: tuple[Trace, ...]
     searches: tuple[SearchRow, ...]
@@ -107,7 +108,7 @@ def build(runs: Sequence[Run]) -> Report:
     """
     names = run_labels(runs)
     table = matrix(runs, columns(runs, names))
-    groups = comparisons(runs, names)
+    groups, kernels, memory = comparisons(runs, names), kernel_comparisons(runs, names), memory_section(runs, names)
     shown = headline(groups)
     judged = judgements(runs, names, table, shown)
     facts = tuple(run_facts(run, name) for run, name in zip(runs, names, strict=True))
@@ -126,9 +127,9 @@ def build(runs: Sequence[Run]) -> Report:
         comparisons=groups,
         ceilings=measured_ceilings(runs, names),
         latencies=latency_rows(groups),
-        attention=kernel_comparisons(runs, names),
-        charts=throughput_charts(groups, several_runs=len(runs) > 1),
-        memory=memory_section(runs, names),
+        attention=kernels,
+        charts=charts(runs, names, groups, kernels, memory),
+        memory=memory,
         traces=traces(runs, names),
         searches=search_rows(runs, names),
         timers=timer_rows(runs, names),

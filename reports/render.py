@@ -29,7 +29,16 @@ EARLY_SCRIPTS = ("theme.js",)  # before the first paint
 SCRIPTS = ("filters.js", "anchors.js", "copy.js", "download.js")
 CHART_LIBRARY = "plot-0.6.17.min.js"
 CHART_LIBRARY_STYLE = "plot-0.6.17.inline.css"  # the style element that the library puts into every chart
-CHART_SCRIPTS = ("picture.js", "charts.js")
+CHART_SCRIPTS = (
+    "picture.js",
+    "charts-parts.js",
+    "charts-bars.js",
+    "charts-series.js",
+    "charts-stacks.js",
+    "charts-save.js",
+    "charts.js",
+)
+SPARSE = ("low", "high", "note", "mark", "best", "beyond")  # of a point: left out of the page where they say nothing
 
 FILTERS = (
     abridged,
@@ -128,13 +137,14 @@ def _templates() -> Environment:
 
 
 def _page(report: Report, kind: str) -> Page:
+    drawn = report.charts.all if kind == "report" else ()
     return _framed(
         kind,
         (*STYLES, "print.css"),
         SCRIPTS,
-        CHART_SCRIPTS if report.charts else (),
+        CHART_SCRIPTS if drawn else (),
         columns=len(report.matrix.columns),
-        chart_data=[asdict(chart) for chart in report.charts],
+        chart_data=[asdict(chart, dict_factory=_without_blanks) for chart in drawn],
         downloads=tuple(_download(source) for source in report.sources),
     )
 
@@ -173,6 +183,13 @@ def _framed(
         chart_data=chart_data,
         downloads=downloads,
     )
+
+
+def _without_blanks(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Of thousands of points most have nothing to say here."""
+    return {
+        name: value for name, value in pairs if name not in SPARSE or (value not in (None, "") and value is not False)
+    }
 
 
 def _style(name: str, *, columns: int) -> str:

@@ -106,7 +106,7 @@ def comparisons(runs: Sequence[Run], labels: Sequence[str]) -> tuple[Comparison,
     for run, label in zip(runs, labels, strict=True):
         for record in {record.cell: record for record in run.measurements}.values():  # a resumed cell: its last word
             row = Measurement(run=label, record=record, throughput=_throughput(record), standing=run.standing(record))
-            groups.setdefault(_conditions(record), []).append(row)
+            groups.setdefault(conditions(record), []).append(row)
     shared = shared_conditions(list(groups))
     return tuple(
         Comparison(
@@ -153,17 +153,27 @@ def _spoiled(record: MeasurementRecord) -> bool:
     return record.evidence is not None and record.evidence.verdict == Validity.INVALID
 
 
-def _conditions(record: MeasurementRecord) -> tuple[str, ...]:
+def conditions(record: MeasurementRecord, *, model: str | None = None, batch: bool = True) -> tuple[str, ...]:
+    """What must be equal for a comparison, in words; with another name for the model, or without the batch."""
     threads = plural(record.threads, "thread")
     device = record.device if record.device == record.device_name else f"{record.device} ({record.device_name})"
-    words = (record.task, record.model, record.dtype, f"batch {record.batch}", record.mode, device, threads)
+    batches = (f"batch {record.batch}",) if batch else ()
+    words = (
+        record.task,
+        record.model if model is None else model,
+        record.dtype,
+        *batches,
+        record.mode,
+        device,
+        threads,
+    )
     prefix = () if record.suite == "throughput" else (str(record.suite),)
     return (*prefix, *(abridged(word, CONDITION_CHARACTERS) for word in words))
 
 
 def _throughput(record: MeasurementRecord) -> Throughput:
     return Throughput(
-        median=_figure(record.throughput_images_per_s),
+        median=figure(record.throughput_images_per_s),
         low=_rate(record.batch, record.latency_high_s),
         high=_rate(record.batch, record.latency_low_s),
         converged=record.converged,
@@ -171,10 +181,10 @@ def _throughput(record: MeasurementRecord) -> Throughput:
 
 
 def _rate(batch: int, latency_s: float | None) -> float | None:
-    latency = _figure(latency_s)
-    return batch / latency if latency and _figure(batch) else None
+    latency = figure(latency_s)
+    return batch / latency if latency and figure(batch) else None
 
 
-def _figure(value: object) -> float | None:
+def figure(value: object) -> float | None:
     """A finite number, or None: results may come from other writers."""
     return float(value) if isinstance(value, int | float) and math.isfinite(value) else None

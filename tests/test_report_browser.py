@@ -3,14 +3,12 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
-from browsing import DESKTOP, PHONE, TABLET, Browser, chromium, needs_chromium, webdriver
-from sample_runs import header, hostile, large, measurement, records, run_of
+from chromium import DESKTOP, PHONE, TABLET, Browser, chromium, needs_chromium, webdriver, written
+from sample_runs import header, hostile, large, measurement, records
 
 from vitbench.conditions.record import Evidence, Validity
-from vitbench.reports import model, render
 
 pytestmark = needs_chromium
 
@@ -18,21 +16,14 @@ pytestmark = needs_chromium
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """One Chromium for the module."""
-    with chromium() as opened:
-        yield opened
+    with chromium() as one:
+        yield one
 
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The sample's report."""
     return written(records(), tmp_path_factory.mktemp("page"))
-
-
-def written(records: Any, folder: Path) -> Path:
-    """A report of these records."""
-    target = folder / "report.html"
-    render.write(model.build([run_of(records, folder)]), target)
-    return target
 
 
 def test_the_page_runs_without_complaint_and_asks_for_nothing(browser: Browser, page: Path) -> None:

@@ -149,7 +149,7 @@ def test_throughput_has_the_interval_of_the_latency(report: model.Report) -> Non
 
 
 def test_a_chart_leaves_out_what_has_no_figure_and_says_so(report: model.Report) -> None:
-    inference, training = report.charts
+    inference, training = report.charts.bars
     assert [bar.label for bar in inference.bars] == ["reference", "timm", "torchvision", "transformers"]
     assert [(bar.label, bar.note) for bar in inference.bars if not bar.sure] == [("transformers", "not converged")]
     assert inference.left_out == ("vit_pytorch: timed out",)
@@ -169,18 +169,18 @@ def test_a_bar_whose_figure_cannot_be_believed_is_marked(
     verdict: Validity, converged: bool, note: str, tmp_path: Path
 ) -> None:
     seen = Evidence(verdict=verdict, reasons=[], notes=[], window_s=2.0, readings=4)
-    (chart,) = report_of([header(), measurement(evidence=seen, converged=converged)], tmp_path).charts
+    (chart,) = report_of([header(), measurement(evidence=seen, converged=converged)], tmp_path).charts.bars
     assert [(bar.note, bar.sure) for bar in chart.bars] == [(note, not note)]
 
 
 def test_charts_are_titled_by_what_tells_them_apart(report: model.Report) -> None:
-    assert [chart.title for chart in report.charts] == ["inference, batch 4", "training, batch 8"]
+    assert [chart.title for chart in report.charts.bars] == ["inference, batch 4", "training, batch 8"]
     assert "Ti/16@224" in report.shared_conditions
 
 
 def test_missing_figures_make_no_chart(tmp_path: Path) -> None:
     bare = report_of([header(), nowhere(measurement())], tmp_path)
-    assert bare.charts == ()
+    assert bare.charts.all == ()
     assert [row.absence for group in bare.comparisons for row in group.rows] == ["no usable figure"]
 
 

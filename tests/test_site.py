@@ -10,8 +10,8 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
-import browsing
 import pytest
+from chromium import PHONE, Browser, chromium, needs_chromium
 from sample_runs import records, write
 
 from vitbench.records import Footer, Header, MeasurementRecord, Outcome, VerdictRecord
@@ -204,13 +204,13 @@ def test_a_place_that_cannot_be_written_ends_in_one_line(tmp_path: Path, capsys:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[browsing.Browser]:
-    with browsing.chromium() as opened:
+def browser() -> Iterator[Browser]:
+    with chromium() as opened:
         yield opened
 
 
-@browsing.needs_chromium
-def test_the_history_is_drawn_and_its_pages_are_quiet_and_accessible(built: Path, browser: browsing.Browser) -> None:
+@needs_chromium
+def test_the_history_is_drawn_and_its_pages_are_quiet_and_accessible(built: Path, browser: Browser) -> None:
     for page in ("index.html", "history.html", "runs/day-01.html"):
         browser.open(built / page)
         assert browser.complaints() == []
@@ -218,12 +218,12 @@ def test_the_history_is_drawn_and_its_pages_are_quiet_and_accessible(built: Path
         assert browser.inaccessible() == []
     browser.open(built / "history.html")
     assert browser.wait(lambda: browser.visible(".plot circle") == 10)
-    browser.resize(*browsing.PHONE)
+    browser.resize(*PHONE)
     assert browser.wait(lambda: browser.run("document.documentElement.scrollWidth <= innerWidth"))
 
 
-@browsing.needs_chromium
-def test_the_index_leads_to_the_change_and_to_the_run(built: Path, browser: browsing.Browser) -> None:
+@needs_chromium
+def test_the_index_leads_to_the_change_and_to_the_run(built: Path, browser: Browser) -> None:
     browser.open(built / "index.html")
     browser.find("#changes tbody a").click()
     assert browser.wait(lambda: browser.run("location.hash") == "#cell-1")

@@ -1,64 +1,45 @@
 "use strict";
-// Draw the charts with Observable Plot; colours are the page's own, so that a change of theme needs no redrawing.
+// Draw every chart at the width it has; colours are the page's own, so that a change of theme needs no redrawing.
 {
-  const charts = new Map(JSON.parse(document.getElementById("chart-data").textContent).map((chart) => [chart.id, chart]));
-  const ruler = document.createElement("canvas").getContext("2d");
-  const textWidth = (text) => {
-    ruler.font = `12px ${getComputedStyle(document.body).fontFamily}`;
-    return ruler.measureText(text).width * 1.05; // the page's own font may come later, and be a little wider
-  };
+  const known = JSON.parse(document.getElementById("chart-data").textContent);
+  const state = new Map(known.map((chart) => [chart.id, { chart, hidden: new Set() }]));
+  charts.widest = Math.max(0, ...known.flatMap((chart) => (chart.bars ?? []).map((bar) => charts.textWidth(bar.label))));
 
-  const widest = Math.max(...[...charts.values()].flatMap((chart) => chart.bars.map((bar) => textWidth(bar.label))));
-
-  const intervals = (chart, width) => {
-    const narrow = width < 480;
-    const marginLeft = narrow ? 4 : Math.min(width * 0.45, 16 + widest);
-    const marginRight = narrow ? 8 : 12;
-    const beside = 9;
-    const ink = { fill: "var(--ink)", stroke: "var(--paper)", strokeWidth: 4 };
-    const end = (bar) => bar.high ?? bar.value;
-    const note = (bar) => (bar.note ? `${bar.text}  ${bar.note}` : bar.text);
-    const across = width - marginLeft - marginRight;
-    // Every bar with the text beside it ends within the chart; above it, text that is too long takes two lines.
-    const room = (bar) => Math.max(across * 0.2, across - (narrow ? 0 : beside + textWidth(note(bar))));
-    const most = Math.max(...chart.bars.map((bar) => (end(bar) * across) / room(bar)));
-    const above = (bar, between) => `${bar.label}${between}${note(bar)}`;
-    const twoLines = narrow && chart.bars.some((bar) => textWidth(above(bar, "  ")) > across);
-    const marginTop = twoLines ? 10 : 4;
-    return Plot.plot({
-      className: "plot",
-      ariaLabel: `Bar chart of ${chart.axis}; the table below has the same figures`,
-      width,
-      height: 42 + marginTop + chart.bars.length * (twoLines ? 60 : narrow ? 44 : 32),
-      marginLeft,
-      marginRight,
-      marginBottom: 38,
-      marginTop,
-      style: { fontSize: "12px", fontFamily: "inherit" },
-      x: { domain: [0, most * 1.02], label: `${chart.axis} →`, ticks: Math.max(3, width / 110) },
-      y: { axis: null, domain: chart.bars.map((bar) => bar.label), label: null, padding: twoLines ? 0.72 : narrow ? 0.62 : 0.52 },
-      marks: [
-        Plot.gridX({ stroke: "var(--rule)", strokeOpacity: 1, ticks: Math.max(3, width / 110) }),
-        Plot.barX(chart.bars, { y: "label", x: "value", fill: (bar) => (bar.sure ? "var(--bar)" : "var(--unsure-fill)"), fillOpacity: (bar) => (bar.sure ? 1 : 0.55) }),
-        Plot.ruleX([0], { stroke: "var(--strong-rule)" }),
-        Plot.ruleY(chart.bars.filter((bar) => bar.low !== null), { y: "label", x1: "low", x2: "high", stroke: "var(--ink)", strokeWidth: 1.5, marker: "tick" }),
-        narrow
-          ? Plot.text(chart.bars, { y: "label", x: 0, text: (bar) => above(bar, twoLines ? "\n" : "  "), textAnchor: "start", dy: twoLines ? -25 : -17, ...ink })
-          : Plot.text(chart.bars, { y: "label", x: end, text: note, textAnchor: "start", dx: beside, ...ink }),
-        narrow ? null : Plot.axisY({ tickSize: 0, tickPadding: 8, fill: "var(--ink)" }),
-        Plot.axisX({ tickSize: 0, ticks: Math.max(3, width / 110), color: "var(--quiet)", label: `${chart.axis} →` }),
-      ],
-    });
-  };
-
-  const draw = (area) => {
+  const draw = (area, anew = false) => {
     const width = Math.floor(area.clientWidth);
-    if (!width || width === Number(area.dataset.width)) return;
+    if (!width || (!anew && width === Number(area.dataset.width))) return;
     area.dataset.width = width;
-    area.replaceChildren(picture(intervals(charts.get(area.dataset.chart), width)));
+    const { chart, hidden } = state.get(area.dataset.chart);
+    area.replaceChildren(picture(charts.drawings[chart.kind](chart, width, hidden)));
   };
+
+  // A button for each series, which shows and hides it; on paper they are the key.
+  const button = (area, label, index, symbol) => {
+    const { hidden } = state.get(area.dataset.chart);
+    const element = document.createElement("button");
+    const swatch = Plot.dot([0], { frameAnchor: "middle", symbol, r: 5, fill: charts.colour(index) }).plot({ className: "plot", width: 14, height: 14, margin: 0 });
+    swatch.setAttribute("aria-hidden", "true");
+    swatch.querySelector("style").remove(); // no part of what the button says
+    element.type = "button";
+    element.setAttribute("aria-pressed", "true");
+    element.append(swatch, label);
+    element.addEventListener("click", () => {
+      if (!hidden.delete(index)) hidden.add(index);
+      element.setAttribute("aria-pressed", String(!hidden.has(index)));
+      draw(area, true);
+    });
+    return element;
+  };
+  const legend = (area) => {
+    const { chart } = state.get(area.dataset.chart);
+    const series = (chart.series ?? []).map((one, index) => [one.note ? `${one.label} (${one.note})` : one.label, charts.symbol(index)]);
+    const entries = chart.classes ? chart.classes.map((label) => [label, "square"]) : series;
+    area.parentElement.querySelector(".legend")?.append(...entries.map(([label, symbol], index) => button(area, label, index, symbol)));
+  };
+
   const observer = new ResizeObserver((entries) => entries.forEach((entry) => draw(entry.target)));
   for (const area of document.querySelectorAll("[data-chart]")) {
+    legend(area);
     draw(area);
     observer.observe(area);
   }

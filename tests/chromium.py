@@ -1,4 +1,4 @@
-"""A real browser: Chromium, headless, as Debian packages it. Tests that need it import this, and are skipped without one."""
+"""Chromium, headless, as Debian packages it, for the tests of the report."""
 
 import importlib
 import importlib.util
@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sample_runs import run_of
+
+from vitbench.reports import model, render
 
 webdriver: Any = importlib.import_module("selenium.webdriver") if importlib.util.find_spec("selenium") else None
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -119,7 +122,7 @@ class Browser:
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """One Chromium, to be shared by a module's tests."""
+    """One Chromium, ended after use."""
     options = webdriver.ChromeOptions()
     options.binary_location = CHROMIUM
     for option in OPTIONS:
@@ -130,3 +133,10 @@ def chromium() -> Iterator[Browser]:
         yield Browser(driver)
     finally:
         driver.quit()
+
+
+def written(records: Any, folder: Path) -> Path:
+    """A report of these records."""
+    target = folder / "report.html"
+    render.write(model.build([run_of(records, folder)]), target)
+    return target

@@ -1,0 +1,33 @@
+"use strict";
+// What every kind of chart is drawn with; each kind adds its own drawing, which gives an SVG.
+const charts = { drawings: {}, series: [] };
+{
+  const ruler = document.createElement("canvas").getContext("2d");
+  charts.textWidth = (text) => {
+    ruler.font = `12px ${getComputedStyle(document.body).fontFamily}`;
+    return ruler.measureText(text).width * 1.05; // the page's own font may come later, and be a little wider
+  };
+
+  // Eight colours (--series-1 to --series-8), and a symbol besides for whoever cannot tell them apart.
+  charts.colour = (index) => `var(--series-${index + 1})`;
+  charts.symbol = (index) => ["circle", "square", "triangle", "diamond", "star", "wye", "hexagon", "cross"][index];
+
+  charts.style = { fontSize: "12px", fontFamily: "inherit" };
+  charts.ink = { fill: "var(--ink)", stroke: "var(--paper)", strokeWidth: 4 };
+  charts.grid = { stroke: "var(--rule)", strokeOpacity: 1 };
+
+  // The ticks of an axis whose texts do not touch, over so many pixels.
+  charts.spaced = (axis, pixels, size) => {
+    const along = axis.log ? Math.log : Number;
+    const place = (value) => ((along(value) - along(axis.low)) / (along(axis.high) - along(axis.low))) * pixels;
+    const kept = [];
+    for (const tick of axis.ticks) {
+      const before = kept.at(-1);
+      if (!before || place(tick.at) - place(before.at) >= (size(before.text) + size(tick.text)) / 2) kept.push(tick);
+    }
+    return { ticks: kept.map((tick) => tick.at), text: (value) => kept.find((tick) => tick.at === value).text }; // a format would be asked for powers only
+  };
+
+  // What hovering shows; narrow enough on a phone to have room beside any point.
+  charts.tip = (width) => ({ fill: "var(--raised)", stroke: "var(--strong-rule)", lineWidth: width < 480 ? 12 : 24, lineHeight: 1.3, pathFilter: "none" });
+}
