@@ -1,12 +1,13 @@
 """A pair of processes that take turns: real ones, and sides that fail in every way."""
 
+import ast
 import math
 import random
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -64,6 +65,19 @@ def test_both_sides_give_as_many_blocks_and_a_planted_slowdown_shows() -> None:
 def test_extra_work_in_one_block_shows() -> None:
     slow = replace(REFERENCE[HEAD], slowdown=Slowdown(kind="work", fraction=1.0))
     assert played(head=slow).log_ratio > 0.3
+
+
+def test_a_side_is_pinned_moved_and_left_alone_while_it_is_timed(tmp_path: Path) -> None:
+    seen = tmp_path / "seen.txt"
+    looks = "sorted(os.sched_getaffinity(0)), next(model.parameters()).data_ptr(), gc.isenabled(), os.read(0, 1)"
+    body = f"import gc; open({str(seen)!r}, 'a').write(repr(({looks})) + chr(10))"
+    pair = played(head=replace(REFERENCE[HEAD], implementation=adapter(tmp_path, body)))
+    lines = [ast.literal_eval(line) for line in seen.read_text().splitlines()]
+    timed = lines[-len(pair.head_s) :]  # each block is one launch at least
+    assert [cores for cores, *_ in timed] == [list(pair.cores)] * len(timed)
+    assert len({address for _, address, *_ in timed}) > 1
+    assert not any(collecting for *_, collecting, _ in timed)
+    assert {answer for *_, answer in lines} == {b""}  # nothing of the conversation can be read
 
 
 def test_what_a_candidate_prints_is_no_answer(tmp_path: Path) -> None:
@@ -235,6 +249,34 @@ def test_a_round_that_would_not_end_in_time_is_not_begun() -> None:
     )
     measured = [event for event in events if isinstance(event, Measured)]
     assert len(measured) == 6
+
+
+@pytest.mark.parametrize(("launch_s", "blocks"), [(1.0, 7), (0.01, 40)])
+def test_blocks_are_as_many_as_the_time_holds_and_seven_at_least(
+    monkeypatch: pytest.MonkeyPatch, launch_s: float, blocks: int
+) -> None:
+    from vitbench.gating import duet
+
+    class Steady:
+        def __init__(self, *_: object) -> None:
+            pass
+
+        def __enter__(self) -> Self:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+        def introduction(self) -> dict[str, Any]:
+            return {}
+
+        def block(self, launches: int) -> float:
+            return launches * launch_s
+
+    monkeypatch.setattr(duet, "_Player", Steady)
+    pair = play(REFERENCE[BASE], REFERENCE[HEAD], CELL, Protocol(pair_s=4.0, block_s=0.05), random.Random(0))
+    assert pair.base_s == pair.head_s == pytest.approx([launch_s] * blocks)  # of one launch each
+    assert pair.log_ratio == 0
 
 
 def test_the_order_of_a_round_is_drawn() -> None:
