@@ -4,7 +4,7 @@ import ast
 import math
 import random
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -181,6 +181,25 @@ def test_a_clock_that_runs_backwards_is_no_measurement(seconds: float) -> None:
     with pytest.raises(SideFailed, match="s for a block of the head, expected a time above zero") as raised:
         duet._log_ratio([1.0, 1.0], [1.0, seconds], interleaved=True)
     assert set(raised.value.reasons) == {BASE, HEAD}  # which is NOTHING MEASURED
+
+
+def test_a_pair_holds_its_device_as_a_timed_cell_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    from contextlib import contextmanager
+
+    from vitbench.gating import duet
+
+    held: list[str] = []
+
+    @contextmanager
+    def noted(device: str, who: str) -> Iterator[None]:
+        held.append(device)
+        yield
+        held.append("free")
+
+    monkeypatch.setattr(duet, "exclusively", noted)
+    with pytest.raises(SideFailed):
+        played(base=replace(REFERENCE[BASE], python="/nowhere/python"))
+    assert held == ["cpu"]
 
 
 # --- pair by pair, with pairs that are made up ---

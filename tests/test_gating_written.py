@@ -110,3 +110,14 @@ def test_a_file_that_cannot_be_written_is_one_line(tmp_path: Path, capsys: pytes
         assert gate.main(["exact", str(run.path), str(run.path), "-o", str(place)]) == 2
         assert len(capsys.readouterr().err.splitlines()) == 1
     assert gate.main(["exact", str(run.path), "x" * 5000]) == 5
+
+
+def test_a_server_is_told_also_where_there_was_no_base(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = sample_runs.run_of(sample_runs.records(), tmp_path / "run")
+    files = [tmp_path / "j.xml", tmp_path / "o.json", tmp_path / "o.md"]
+    options = ["--junit", str(files[0]), "-o", str(files[1]), "--markdown", str(files[2])]
+    assert gate.main(["exact", str(tmp_path / "nothing.jsonl"), str(run.path), *options]) == 4
+    assert capsys.readouterr().err.startswith("vitbench gate: no base to compare with")
+    assert ET.fromstring(files[0].read_text())[0].get("errors") == "1"
+    assert '"exit_code": 4' in files[1].read_text()
+    assert "NO BASELINE" in files[2].read_text()

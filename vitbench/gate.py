@@ -15,8 +15,8 @@ from vitbench.console import speak_any_language, suitable_console
 from vitbench.errors import OutputCut, ResultsUnreadable, UsageError, VitbenchError
 from vitbench.folders import results_in
 from vitbench.gating import baseline, options, shown, written
-from vitbench.gating.decision import NothingMeasured
-from vitbench.gating.outcome import Outcome
+from vitbench.gating.decision import BaseUnavailable, Decision, NothingMeasured
+from vitbench.gating.outcome import Finding, Outcome
 from vitbench.plan import Cell
 from vitbench.process import termination_as_interrupt
 
@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             if path is not None:
                 written.require_place(path)
         with termination_as_interrupt():
-            code: int = given.gate(given)
+            code: int = _gated(given)
     except VitbenchError as error:
         print(f"vitbench gate: {error}", file=sys.stderr)
         return error.exit_code
@@ -56,19 +56,33 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
+def _gated(given: argparse.Namespace) -> int:
+    """What the tier comes to; a server is told of what could not be compared too."""
+    try:
+        code: int = given.gate(given)
+    except (BaseUnavailable, NothingMeasured) as error:
+        decision = Decision.NO_BASELINE if isinstance(error, BaseUnavailable) else Decision.NOTHING_MEASURED
+        finding = Finding(name="gate", decision=decision, text=str(error))
+        _write(Outcome(tier=given.tier, title="nothing was compared", findings=[finding]), given)
+        raise
+    return code
+
+
 def _told(outcome: Outcome, given: argparse.Namespace) -> int:
     """Show and write what a gate came to; its exit code."""
     shown.show(outcome, suitable_console())
-    for path, render in (
-        (given.output, Outcome.to_json),
-        (given.markdown, written.markdown),
-        (given.junit, written.junit),
-    ):
+    _write(outcome, given)
+    return outcome.exit_code
+
+
+def _write(outcome: Outcome, given: argparse.Namespace) -> None:
+    """To the files that were asked for, and as annotations in a GitHub workflow."""
+    for name, render in (("output", Outcome.to_json), ("markdown", written.markdown), ("junit", written.junit)):
+        path: Path | None = getattr(given, name, None)
         if path is not None:
             written.write(path, render(outcome))
     if os.environ.get("GITHUB_ACTIONS") == "true":
         print("\n".join(written.annotations(outcome)))
-    return outcome.exit_code
 
 
 def _exact(given: argparse.Namespace) -> int:

@@ -19,6 +19,7 @@ from statistics import median
 from types import TracebackType
 from typing import Any, Self
 
+from vitbench.exclusive import exclusively
 from vitbench.gating.decision import NothingMeasured
 from vitbench.gating.slowdown import Slowdown
 from vitbench.gating.worker import Task
@@ -85,6 +86,7 @@ def play(base: Side, head: Side, cell: Cell, protocol: Protocol, rng: random.Ran
     began = time.monotonic()
     cores, layout_seed = _cores(cell, rng) if protocol.pinned else [], rng.randrange(2**32)
     with ExitStack() as stack:
+        stack.enter_context(exclusively(cell.device, "a pair of vitbench gate"))  # no timed cell of a run beside it
         sides = {
             side.label: stack.enter_context(_Player(side, cell, protocol, cores, layout_seed)) for side in (base, head)
         }  # both prepare at once

@@ -29,7 +29,7 @@ def parser(verbs: Mapping[str, Verb]) -> argparse.ArgumentParser:
     tiers = whole.add_subparsers(metavar="TIER", required=True, parser_class=Parser)
     for name, (short, long, add) in _TIERS.items():
         tier = tiers.add_parser(name, help=short, description=long, allow_abbrev=False)
-        tier.set_defaults(gate=verbs[name])
+        tier.set_defaults(gate=verbs[name], tier=name)
         add(tier)
     return whole
 
