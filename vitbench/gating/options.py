@@ -7,9 +7,9 @@ from typing import Any
 
 from vitbench import arguments
 from vitbench.arithmetic import ARITHMETICS
-from vitbench.errors import UsageError
+from vitbench.errors import AdapterNotFound, UsageError
 from vitbench.gating.baseline import HOME
-from vitbench.options import MODES, TASKS
+from vitbench.options import MODES, TASKS, require_present
 from vitbench.parser import Parser
 
 SECONDS_PER_CELL = 120.0
@@ -168,7 +168,7 @@ _TIERS: Mapping[str, tuple[str, str, Callable[[argparse.ArgumentParser], None]]]
 def _add_work(tier: argparse.ArgumentParser) -> None:
     work = tier.add_argument_group("at what work")
     for option, choices in (("--task", TASKS), ("--dtype", tuple(ARITHMETICS)), ("--mode", MODES)):
-        work.add_argument(option, action="append", choices=choices, help="repeatable: " + ", ".join(choices))
+        work.add_argument(option, action="append", choices=choices, help=f"repeatable (default: {choices[0]})")
     work.add_argument(
         "--model", action="append", type=arguments.model, metavar="VARIANT", help="repeatable, as B/16@224"
     )
@@ -225,10 +225,17 @@ def _add_outputs(tier: argparse.ArgumentParser) -> None:
 
 
 def require_two_sides(given: argparse.Namespace) -> None:
-    """Refuse a gate of one thing against itself.
+    """Refuse a gate of one thing against itself, or of a name that is nowhere.
 
     Raises:
-        UsageError: nothing tells base and head apart.
+        UsageError: nothing tells base and head apart, or this interpreter's own side is plainly not there.
     """
     if given.base is None and given.base_python is None and given.base_rev is None:
         raise UsageError("nothing to compare with: give --base NAME, --base-rev REVISION or --base-python PYTHON")
+    here = [given.head] if given.head_python is None else []
+    here += [given.base] if given.base and given.base_python is None and given.base_rev is None else []
+    for name in here:
+        try:
+            require_present(name)
+        except AdapterNotFound as error:
+            raise UsageError(str(error)) from error
