@@ -170,7 +170,11 @@ def _add_work(tier: argparse.ArgumentParser) -> None:
     for option, choices in (("--task", TASKS), ("--dtype", tuple(ARITHMETICS)), ("--mode", MODES)):
         work.add_argument(option, action="append", choices=choices, help=f"repeatable (default: {choices[0]})")
     work.add_argument(
-        "--model", action="append", type=arguments.model, metavar="VARIANT", help="repeatable, as B/16@224"
+        "--model",
+        action="append",
+        type=arguments.model,
+        metavar="VARIANT",
+        help="repeatable, as B/16@224 (default: Ti/16@224,depth=6)",
     )
     work.add_argument(
         "--batch",
