@@ -219,6 +219,6 @@ def test_an_option_that_cannot_be_is_a_usage_error(capsys: pytest.CaptureFixture
 
 
 def test_a_side_that_is_plainly_not_there_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
-    assert gate.main(["paired", "--head", "referense", "--base", "timm"]) == 2
+    assert gate.main(["paired", "--head", "nosuchpkg", "--base", "timm"]) == 2
     assert "registered names: reference" in capsys.readouterr().err
     assert gate.main(["paired", "--head", "reference", "--base", "nowhere.py"]) == 2
