@@ -86,7 +86,7 @@ def _ending(run: Run) -> str:
 
 
 def _missing(run: Run) -> tuple[MissingCell, ...]:
-    finished = {record.cell for record in run.verdicts}
+    finished = {record.cell for record in run.verdicts} | {record.cell for record in run.studies}
     finished |= {record.cell for record in [*run.of_implementations, *run.limits, *run.timers]}
     started = [record.cell for record in run.requirements]
     cells = dict.fromkeys([*(str(cell) for cell in run.header.planned), *started])

@@ -11,6 +11,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from sample_studies import hostile_study, studies
 from sample_traces import hostile_trace, traces
 
 from vitbench.records import Footer, Header, MeasurementRecord, Outcome, Record, RequirementRecord, VerdictRecord
@@ -310,7 +311,7 @@ def records() -> list[Record]:
     """A whole run that came to its end."""
     footer = Footer(finished_at="2026-11-22T15:50:44+00:00", status="complete", duration_s=762.4)
     cells = [record for name in VERSIONS for record in judged(name)]
-    return [header(), *cells, *measurements(), *traces(), footer]
+    return [header(), *cells, *measurements(), *studies(), *traces(), footer]
 
 
 def unfinished() -> list[Record]:
@@ -349,7 +350,7 @@ def hostile(text: str) -> list[Record]:
         planned=[text, f"{text} 2"],
     )
     lost = unmeasured(text, Outcome.CRASHED, text, cell=f"{text} unmeasured")
-    return [start, one, judgement, figure, lost, hostile_trace(text, cell=figure.cell)]
+    return [start, one, judgement, figure, lost, hostile_study(text), hostile_trace(text, cell=figure.cell)]
 
 
 def large(requirements: int = 200, implementations: int = 25) -> list[Record]:

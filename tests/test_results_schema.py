@@ -25,11 +25,13 @@ from vitbench.records import (
     Outcome,
     Record,
     RequirementRecord,
+    StudyRecord,
     VerdictRecord,
 )
 from vitbench.requirement import Level, Status, Tally, Verdict
 from vitbench.results import to_line
 from vitbench.session import ConformanceSession, Options
+from vitbench.study import Curve, Missing, NamedArray, Scalar
 from vitbench.suite import Ending
 from vitbench.suites.throughput import measure as throughput
 from vitbench.timer import Effort
@@ -41,7 +43,8 @@ SCHEMA: dict[str, Any] = json.loads(
 )
 VALIDATOR = Draft202012Validator(SCHEMA)
 KINDS: dict[str, type[Any]] = {
-    record.kind: record for record in (Header, RequirementRecord, VerdictRecord, MeasurementRecord, TraceRecord, Footer)
+    record.kind: record
+    for record in (Header, RequirementRecord, VerdictRecord, MeasurementRecord, StudyRecord, TraceRecord, Footer)
 }
 PARTS: dict[str, type[Any]] = {
     "tally": Tally,
@@ -55,12 +58,17 @@ PARTS: dict[str, type[Any]] = {
     "allocation_row": AllocationRow,
     "timer_check": TimerCheck,
     "batch_search": BatchSearch,
+    "scalar": Scalar,
+    "curve": Curve,
+    "named_array": NamedArray,
+    "missing": Missing,
 }
 ENUMS: dict[tuple[str, str], type[StrEnum]] = {
     ("requirement", "level"): Level,
     ("requirement", "status"): Status,
     ("verdict", "verdict"): Verdict,
     ("measurement", "outcome"): Outcome,
+    ("study", "outcome"): Outcome,
 }
 EVERY_KIND = pytest.mark.parametrize("kind", KINDS)
 
@@ -173,7 +181,7 @@ def test_every_line_of_a_whole_run_is_valid() -> None:
 
 
 def test_every_line_of_a_run_whose_texts_are_hostile_is_valid() -> None:
-    assert [errors(line(record)) for record in sample_runs.hostile('</script>"\n\x00{}')] == [[]] * 6
+    assert [errors(line(record)) for record in sample_runs.hostile('</script>"\n\x00{}')] == [[]] * 7
 
 
 @pytest.mark.usefixtures("one_thread")
@@ -258,6 +266,8 @@ def test_each_word_of_an_enumeration_is_valid_and_no_other(place: tuple[str, str
         ("measurement", {"samples_s": [0.1, "0.2"]}),
         ("measurement", {"latency_s": -0.1}),
         ("measurement", {"converged": 1}),
+        ("study", {"curves": [{"name": "only"}]}),
+        ("study", {"seeds": ["0"]}),
         ("footer", {"status": "finished"}),
         ("footer", {"kind": "header"}),
         ("footer", {"kind": "plan"}),

@@ -12,7 +12,7 @@ from pathlib import Path
 from vitbench.environment import without_places
 from vitbench.plan import Cell
 from vitbench.process import Child, how_it_ended, module_command
-from vitbench.records import MeasurementRecord, Outcome, Record, Result, VerdictRecord
+from vitbench.records import MeasurementRecord, Outcome, Record, Result, StudyRecord
 from vitbench.results import Follower
 from vitbench.statistics import median
 from vitbench.suite import Ending, load
@@ -129,7 +129,7 @@ class _Running:
 
     def _keep(self, record: Record) -> None:
         self._records.append(record)
-        if not isinstance(record, VerdictRecord | MeasurementRecord) or record.cell != self.cell.key:
+        if not isinstance(record, Result) or record.cell != self.cell.key:
             pass  # such as a try of a search, which is a cell of its own
         elif self._result is None:
             self._result, self._result_at_s = record, self.child.elapsed_s
@@ -169,6 +169,8 @@ def _with_left_behind(result: Result, left: int) -> Result:
     note = f"child processes that it left running, and that were ended: {left}"
     if result.reason:
         return replace(result, reason=f"{result.reason}; {note}")
+    if isinstance(result, StudyRecord):
+        return replace(result, notes=[*result.notes, note])
     if isinstance(result, MeasurementRecord) and result.evidence is not None:
         return replace(result, evidence=replace(result.evidence, notes=[*result.evidence.notes, note]))
     return result

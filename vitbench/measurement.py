@@ -1,17 +1,37 @@
-"""The record of a benchmark cell: its axes from the cell, its figures from a timing, or the reason for none."""
+"""The record of a benchmark's or a study's cell: its axes from the cell, its figures, or the reason for none."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from vitbench.plan import Cell
-from vitbench.records import MeasurementRecord, Outcome
+from vitbench.records import MeasurementRecord, Outcome, StudyRecord
 from vitbench.suite import Ending
 from vitbench.timer import Timing
 
 
 def record(cell: Cell, outcome: Outcome, **found: Any) -> MeasurementRecord:
     """A record of this cell with what was found."""
-    axes: dict[str, Any] = {
+    axes = _axes(cell) | {"batch": cell.batch, "mode": cell.mode}
+    return MeasurementRecord(**(axes | found), outcome=outcome)
+
+
+def unmeasured(cell: Cell, ending: Ending) -> MeasurementRecord:
+    """The record of a cell that measured nothing: what every benchmark suite has for ``lost``."""
+    return record(cell, ending.outcome, reason=ending.reason, duration_s=ending.duration_s)
+
+
+def study(cell: Cell, outcome: Outcome, **found: Any) -> StudyRecord:
+    """The record of a study's cell with what was found."""
+    return StudyRecord(**(_axes(cell) | found), outcome=outcome)
+
+
+def unstudied(cell: Cell, ending: Ending) -> StudyRecord:
+    """The record of a study's cell that found nothing: what every suite of the paper's has for ``lost``."""
+    return study(cell, ending.outcome, reason=ending.reason, duration_s=ending.duration_s)
+
+
+def _axes(cell: Cell) -> dict[str, Any]:
+    return {
         "cell": cell.key,
         "implementation": cell.name or cell.implementation,
         "version": "",
@@ -21,16 +41,8 @@ def record(cell: Cell, outcome: Outcome, **found: Any) -> MeasurementRecord:
         "device": cell.device,
         "device_name": "",
         "dtype": cell.dtype,
-        "batch": cell.batch,
-        "mode": cell.mode,
         "threads": cell.threads,
     }
-    return MeasurementRecord(**(axes | found), outcome=outcome)
-
-
-def unmeasured(cell: Cell, ending: Ending) -> MeasurementRecord:
-    """The record of a cell that measured nothing: what every benchmark suite has for ``lost``."""
-    return record(cell, ending.outcome, reason=ending.reason, duration_s=ending.duration_s)
 
 
 def figures(timing: Timing, images: int) -> Mapping[str, Any]:

@@ -79,6 +79,7 @@ def parse(argv: Sequence[str] | None) -> Options:
             kernel_registry.attention_kernel(name)
     if given.find_batch:
         _require_nothing_beside_a_search(given)
+    given.suite = suite.expanded(given.suite)
     suites = given.suite or ([_OF_KERNELS] if given.kernel else [_SEARCHED] if given.find_batch else DEFAULT_SUITES)
     if given.kernel and _OF_KERNELS not in suites:
         raise UsageError(f"--kernel is for the suite {_OF_KERNELS}; add --suite {_OF_KERNELS}, or leave --suite out")
@@ -231,7 +232,7 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
         "--suite",
         action="append",
         default=[],
-        choices=suite.names(),
+        choices=[*suite.names(), *suite.groups()],
         metavar="SUITE",
         help=f"suite, as below, repeatable (default: {', '.join(DEFAULT_SUITES)})",
     )

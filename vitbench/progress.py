@@ -13,8 +13,9 @@ from vitbench.batch_search import BatchSearch
 from vitbench.executor import Event, Finished, Recorded, Started
 from vitbench.limits.roofline import ceilings_text
 from vitbench.plan import Cell
-from vitbench.records import SELF, MeasurementRecord, Outcome, RequirementRecord, Result, VerdictRecord
+from vitbench.records import SELF, MeasurementRecord, Outcome, RequirementRecord, Result, StudyRecord, VerdictRecord
 from vitbench.requirement import Verdict
+from vitbench.wording import plural
 
 _PLAIN = ("", "float32", "eager")  # goes without saying
 
@@ -102,6 +103,8 @@ class Live:
 
 def title(cell: Cell) -> str:
     """A cell in the words of a person: what is done, to whom, with what."""
+    if cell.suite.startswith("paper/"):
+        return " ".join(filter(None, (cell.suite, cell.task, cell.implementation, cell.model)))
     batch = f"batch {cell.batch}" if cell.batch else "search for a batch"
     detail = f" {cell.model} {batch}" if cell.model else ""
     if cell.suite == "attention":
@@ -127,7 +130,15 @@ def result_text(result: Result) -> str:
         return f"{result.verdict}{f', MUST {result.must}' if judged else ''}{reason}"
     if result.outcome != Outcome.MEASURED:
         return f"{result.outcome}: {result.reason}"
-    return _figure_text(result)
+    return study_text(result) if isinstance(result, StudyRecord) else _figure_text(result)
+
+
+def study_text(record: StudyRecord) -> str:
+    """How much a study holds, on one line, and what it could not look at."""
+    held = ((record.scalars, "figure"), (record.curves, "curve"), (record.arrays, "array"))
+    found = ", ".join(plural(len(parts), word) for parts, word in held if parts)
+    absent = ", ".join(part.what for part in record.missing)
+    return f"{found or 'nothing'}{f'; not offered: {absent}' if absent else ''}"
 
 
 def _figure_text(record: MeasurementRecord) -> str:

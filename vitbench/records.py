@@ -1,4 +1,4 @@
-"""What a run records: a header, a record per requirement, verdict, measurement and trace, and a footer.
+"""What a run records: a header, a record per requirement, verdict, measurement, study and trace, and a footer.
 
 ``vitbench.results`` writes them as lines of JSON and reads them again; ``docs/results.schema.json`` is their schema.
 """
@@ -12,6 +12,7 @@ from vitbench.batch_search import BatchSearch
 from vitbench.conditions.record import Evidence
 from vitbench.limits.roofline import Ceilings, Roofline
 from vitbench.requirement import Level, Status, Tally, Verdict
+from vitbench.study import Curve, Missing, NamedArray, Scalar
 from vitbench.timer_check import TimerCheck
 from vitbench.traces.record import TraceRecord
 
@@ -202,6 +203,34 @@ class MeasurementRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StudyRecord:
+    """One cell of a suite ``paper/…``: what the study measured, or why it measured nothing."""
+
+    kind: ClassVar[str] = "study"
+    cell: str
+    implementation: str
+    version: str
+    suite: str  # paper/transfer, …
+    task: str  # the part of the study; empty where there is only one
+    model: str  # variant and image size; empty where the study compares several, named in its series
+    device: str
+    device_name: str
+    dtype: str
+    threads: int
+    outcome: Outcome
+    reason: str = ""  # empty where measured
+    data: str = ""  # the images: digits, …, and how many
+    seeds: Sequence[int] = field(default_factory=tuple)  # of training, one run each
+    settings: Mapping[str, Any] = field(default_factory=dict)  # sizes, steps, rates, optimizer, as a reader needs them
+    scalars: Sequence[Scalar] = field(default_factory=tuple)
+    curves: Sequence[Curve] = field(default_factory=tuple)
+    arrays: Sequence[NamedArray] = field(default_factory=tuple)
+    missing: Sequence[Missing] = field(default_factory=tuple)  # what of the study this implementation does not offer
+    notes: Sequence[str] = field(default_factory=tuple)  # what a reader must know beside the figures
+    duration_s: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Footer:
     """How the run ended."""
 
@@ -211,7 +240,7 @@ class Footer:
     duration_s: float
 
 
-Record = Header | RequirementRecord | VerdictRecord | MeasurementRecord | TraceRecord | Footer
+Record = Header | RequirementRecord | VerdictRecord | MeasurementRecord | StudyRecord | TraceRecord | Footer
 
-Result = VerdictRecord | MeasurementRecord
+Result = VerdictRecord | MeasurementRecord | StudyRecord
 """What a cell comes to: one of these ends it."""

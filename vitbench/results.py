@@ -30,6 +30,7 @@ from vitbench.records import (
     MeasurementRecord,
     Record,
     RequirementRecord,
+    StudyRecord,
     VerdictRecord,
 )
 from vitbench.traces.record import TraceRecord
@@ -39,7 +40,8 @@ _LONE_SURROGATES = "backslashreplace"  # from a foreign message or file name; th
 R = TypeVar("R")
 
 _KINDS: dict[str, type[Record]] = {
-    record.kind: record for record in (Header, RequirementRecord, VerdictRecord, MeasurementRecord, TraceRecord, Footer)
+    record.kind: record
+    for record in (Header, RequirementRecord, VerdictRecord, MeasurementRecord, StudyRecord, TraceRecord, Footer)
 }
 
 
@@ -60,6 +62,7 @@ class Run:
     searches: Sequence[MeasurementRecord] = ()  # for the best batch; their tries are among the measurements
     timers: Sequence[MeasurementRecord] = ()  # of the suite self: of vitbench, not of implementations
     counts: Sequence[MeasurementRecord] = ()  # of the suite counts: numbers of operators, no times
+    studies: Sequence[StudyRecord] = ()  # of the suites paper/…
     damaged_lines: int = 0  # cut in mid-line by a crash; at most the last one of each writer
 
     @property
@@ -212,6 +215,7 @@ def read(path: Path) -> Run:
         traces=_of(records, TraceRecord),
         timers=apart[SELF],
         counts=apart[COUNTS],
+        studies=list({one.cell: one for one in _of(records, StudyRecord)}.values()),
         footer=next(iter(_of(records, Footer)), None),
         damaged_lines=damaged,
     )

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from vitbench.errors import OutputCut, OutputUnwritable
-from vitbench.records import SCHEMA_VERSION, Footer, Header, MeasurementRecord, VerdictRecord
+from vitbench.records import SCHEMA_VERSION, Footer, Header, Result
 from vitbench.results import from_line, to_line
 
 SET_ASIDE = "set-aside.jsonl"  # beside the results
@@ -57,7 +57,7 @@ def earlier(file: Path) -> Earlier | None:
 
 def _sorted(header: Header, lines: Sequence[str]) -> Earlier:
     records = [_record(line) for line in lines]
-    finished = {record.cell for record in records if isinstance(record, VerdictRecord | MeasurementRecord)}
+    finished = {record.cell for record in records if isinstance(record, Result)}
     kept, left_out = list[str](), list[str]()
     for line, record in zip(lines, records, strict=True):
         if not isinstance(record, Footer):

@@ -169,7 +169,8 @@ def exit_code(run: Run) -> int:
     verdicts = {record.verdict for record in run.verdicts}
     if Verdict.HARNESS_ERROR in verdicts:
         return 3
-    measured = any(record.outcome == Outcome.MEASURED for record in (*run.of_implementations, *run.timers))
+    outcomes = {record.outcome for record in (*run.of_implementations, *run.timers)}
+    measured = Outcome.MEASURED in outcomes | {record.outcome for record in run.studies}
     return AdapterBroken.exit_code if verdicts == {Verdict.ADAPTER_BROKEN} and not measured else 0
 
 

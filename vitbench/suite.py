@@ -1,8 +1,11 @@
-"""What a suite is. Each folder of ``vitbench.suites`` with a module ``suite`` declares one, as its ``SUITE``."""
+"""What a suite is. Each folder of ``vitbench.suites`` with a module ``suite`` declares one, as its ``SUITE``.
+
+A folder without one is a group of suites: ``paper`` holds ``paper/transfer``, and its name stands for all of them.
+"""
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,12 +49,36 @@ class Suite:
 
 def names() -> list[str]:
     """Every suite there is; found without importing any."""
-    home = importlib.import_module(_HOME)
-    return [
-        module.name
-        for module in pkgutil.iter_modules(home.__path__)
-        if module.ispkg and any((Path(folder) / module.name / "suite.py").is_file() for folder in home.__path__)
-    ]
+    return [name for folder in _home() for name in _below(Path(folder))]
+
+
+def _home() -> Sequence[str]:
+    return list(importlib.import_module(_HOME).__path__)
+
+
+def _below(folder: Path, group: str = "") -> Iterator[str]:
+    for module in pkgutil.iter_modules([str(folder)]):
+        home = folder / module.name
+        if module.ispkg and (home / "suite.py").is_file():
+            yield f"{group}{module.name}"
+        elif module.ispkg and not group:
+            yield from _below(home, f"{module.name}/")
+
+
+def groups() -> dict[str, list[str]]:
+    """The names that stand for several suites, and for which."""
+    found: dict[str, list[str]] = {}
+    for name in names():
+        group, slash, _ = name.partition("/")
+        if slash:
+            found.setdefault(group, []).append(name)
+    return found
+
+
+def expanded(asked: Iterable[str]) -> list[str]:
+    """The suites that these names of suites and groups stand for."""
+    known = groups()
+    return [name for one in asked for name in known.get(one, [one])]
 
 
 def load(name: str) -> Suite:
@@ -63,7 +90,7 @@ def load(name: str) -> Suite:
     """
     if name not in names():
         raise UsageError(f"no suite {name!r}; there are {', '.join(names())}")
-    declared = getattr(importlib.import_module(f"{_HOME}.{name}.suite"), "SUITE", None)
+    declared = getattr(importlib.import_module(f"{_HOME}.{name.replace('/', '.')}.suite"), "SUITE", None)
     if not isinstance(declared, Suite):
         raise HarnessError(f"{_HOME}.{name}.suite must declare SUITE = vitbench.suite.Suite(...), got {declared!r}")
     return declared

@@ -15,6 +15,7 @@ from vitbench.summary.attention import attention_lines, attention_table
 from vitbench.summary.counts import counts_table
 from vitbench.summary.doubts import rank, show_reasons
 from vitbench.summary.memory import memory_lines, memory_table, show_growths
+from vitbench.summary.studies import study_lines
 from vitbench.summary.timers import timer_lines, timer_table
 from vitbench.summary.timings import comparable, measurement_lines, measurement_table, show_percentiles
 from vitbench.summary.verdicts import show_failures, show_unjudged, verdict_lines, verdict_table
@@ -66,8 +67,15 @@ def show(run: Run, console: Console) -> None:
         _heading("vitbench itself", console)
         table_or_lines(timer_table(run.timers), partial(timer_lines, run.timers), console)
         show_reasons(run.timers, console)
+    _studies(run, console)
     _limits(run, console)
     _traces(run, console)
+
+
+def _studies(run: Run, console: Console) -> None:
+    if run.studies:
+        _heading("The paper in miniature", console)
+        study_lines(run.studies, console)
 
 
 def _heading(text: str, console: Console) -> None:
