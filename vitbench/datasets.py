@@ -1,0 +1,170 @@
+"""Labelled images for the suites that train: scikit-learn's digits, or a folder of IDX files as Fashion-MNIST comes."""
+
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from vitbench.idx import DataUnusable, read_idx
+
+DIGITS = "digits"
+_DIGITS_TEST = 500  # of 1797
+_FILES = {  # part: what a name begins with
+    "training images": ("train-images", 3),
+    "training labels": ("train-labels", 1),
+    "test images": ("t10k-images", 3),
+    "test labels": ("t10k-labels", 1),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """Images and the class of each."""
+
+    images: Tensor  # (B, C, H, W), float32, from -1 to 1
+    labels: Tensor  # (B), int64
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def at(self, where: Tensor) -> "Labelled":
+        """Those at these places, or where a mask is true."""
+        return Labelled(self.images[where], self.labels[where])
+
+    def first_of(self, count: int, seed: int) -> "Labelled":
+        """So many of them, drawn at random; a smaller number draws the first of a larger one.
+
+        Raises:
+            DataUnusable: there are not so many.
+        """
+        if count > len(self):
+            raise DataUnusable(f"{count} images were asked for, and there are {len(self)}; take fewer, or more data")
+        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
+        return self.at(order[:count])
+
+    def of_classes(self, classes: range) -> "Labelled":
+        """Those of these classes, which are numbered from 0 again."""
+        kept = self.at((self.labels >= classes.start) & (self.labels < classes.stop))
+        return replace(kept, labels=kept.labels - classes.start)
+
+    def resized(self, size: tuple[int, int]) -> "Labelled":
+        """The images at another resolution (H, W): bilinear, antialiased where that is smaller."""
+        if tuple(self.images.shape[2:]) == size:
+            return self
+        return replace(self, images=interpolate(self.images, size=size, mode="bilinear", antialias=True))
+
+    def to(self, device: str) -> "Labelled":
+        """The same on a device."""
+        return Labelled(self.images.to(device), self.labels.to(device))
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Images to train on and images to judge by."""
+
+    name: str
+    classes: int
+    train: Labelled
+    test: Labelled
+    digest: str  # of every image and label: what two runs must share to be compared
+
+    @property
+    def channels(self) -> int:
+        """C."""
+        return int(self.train.images.shape[1])
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(H, W), as they come."""
+        height, width = self.train.images.shape[2:]
+        return int(height), int(width)
+
+    def __str__(self) -> str:
+        height, width = self.image_size
+        return f"{self.name}: {len(self.train)} + {len(self.test)} images of {height}×{width}, {self.classes} classes"
+
+
+def dataset(folder: Path | str = "") -> Dataset:
+    """The IDX files of a folder, or scikit-learn's digits where none is named.
+
+    Raises:
+        DataUnusable: files are missing, damaged or contradict each other; or scikit-learn is not installed.
+    """
+    return idx_folder(Path(folder)) if str(folder) not in ("", DIGITS) else digits()
+
+
+def digits() -> Dataset:
+    """1797 handwritten digits of 8×8 pixels; a quarter, drawn once and for all, is kept for judging."""
+    try:
+        from sklearn.datasets import load_digits  # noqa: PLC0415  # an extra, and slow to import
+    except ImportError as error:
+        raise DataUnusable(
+            "the paper's suites train on scikit-learn's digits, and scikit-learn is not installed; "
+            "pip install 'vitbench[paper]', or name a folder of IDX files with --data"
+        ) from error
+    found = load_digits()
+    pixels, labels = np.asarray(found.images).astype(np.uint8), np.asarray(found.target)
+    order = np.random.default_rng(0).permutation(len(labels))
+    test, train = order[:_DIGITS_TEST], order[_DIGITS_TEST:]
+    return _dataset(DIGITS, (pixels[train], labels[train]), (pixels[test], labels[test]), white=16)
+
+
+def idx_folder(folder: Path) -> Dataset:
+    """The four files of MNIST, Fashion-MNIST or their like, compressed or not.
+
+    Raises:
+        DataUnusable: see ``dataset``.
+    """
+    read = {part: read_idx(_file(folder, part), dimensions) for part, (_, dimensions) in _FILES.items()}
+    halves = []
+    for which in ("training", "test"):
+        images, labels = read[f"{which} images"], read[f"{which} labels"]
+        if len(images) != len(labels) or not images.size:
+            raise DataUnusable(f"{folder} has {len(images)} {which} images and {len(labels)} {which} labels")
+        halves.append((images, labels))
+    (train, _), (test, _) = halves
+    if train.shape[1:] != test.shape[1:]:
+        raise DataUnusable(f"{folder} has training images of {train.shape[1:]} pixels, test images of {test.shape[1:]}")
+    return _dataset(folder.resolve().name, halves[0], halves[1], white=255)
+
+
+def _file(folder: Path, part: str) -> Path:
+    start, dimensions = _FILES[part]
+    names = [f"{start}{dot}idx{dimensions}-ubyte{end}" for dot in "-." for end in ("", ".gz")]
+    found = [folder / name for name in names if (folder / name).is_file()]
+    if not found:
+        raise DataUnusable(f"{folder} has no {part}: none of {', '.join(names)}; --data takes a folder as MNIST's")
+    return found[0]
+
+
+Half = tuple[NDArray[np.uint8], NDArray[np.integer]]
+
+
+def _dataset(name: str, train: Half, test: Half, white: int) -> Dataset:
+    classes = int(train[1].max()) + 1
+    missing = sorted(set(range(classes)) - set(train[1].tolist()))
+    if missing or classes < 2:  # noqa: PLR2004
+        raise DataUnusable(
+            f"{name}: the training labels go from 0 to {classes - 1}, and of {missing or [1]} there is no image"
+        )
+    beyond = sorted(set(test[1].tolist()) - set(range(classes)))
+    if beyond:
+        raise DataUnusable(
+            f"{name}: test label {beyond[0]} is out of range; the training labels are 0 to {classes - 1}"
+        )
+    digest = hashlib.sha256()
+    for pixels, labels in (train, test):
+        digest.update(pixels.tobytes())
+        digest.update(labels.astype(np.int64).tobytes())
+    return Dataset(name, classes, _labelled(train, white), _labelled(test, white), digest.hexdigest()[:16])
+
+
+def _labelled(half: Half, white: int) -> Labelled:
+    pixels, labels = half
+    images = torch.from_numpy(pixels.astype(np.float32)).unsqueeze(1)
+    return Labelled(images.mul_(2 / white).sub_(1), torch.from_numpy(labels.astype(np.int64)))
