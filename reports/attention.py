@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vitbench.records import MeasurementRecord, Outcome
+from vitbench.reports.anchors import cell_anchor
 from vitbench.reports.throughput import CONDITION_CHARACTERS, figure
 from vitbench.results import Run
 from vitbench.wording import abridged, plural
@@ -16,6 +17,11 @@ class KernelRow:
 
     run: str
     record: MeasurementRecord
+
+    @property
+    def anchor(self) -> str:
+        """The id of its row."""
+        return cell_anchor("kernel", self.run, self.record.cell)
 
     @property
     def measured(self) -> bool:

@@ -31,6 +31,9 @@ class Bar:
     text: str  # the value with its unit
     note: str  # what a reader must know beside it
     sure: bool  # False: it did not converge, or its evidence is not VALID
+    told: str  # what hovering says: the value with its unit and its interval
+    subject: str  # the implementation by its whole name
+    row: str  # the id of its row in the table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +112,7 @@ def _bars(rows: Sequence[Measurement], *, several_runs: bool) -> tuple[Bar, ...]
 
 def _bar(row: Measurement, label: str) -> Bar:
     figure = row.throughput
+    spread = "" if figure.low is None or figure.high is None else f" ({units.interval(figure.low, figure.high)})"
     return Bar(
         label=label,
         value=figure.median or 0.0,
@@ -117,6 +121,9 @@ def _bar(row: Measurement, label: str) -> Bar:
         text=units.number(figure.median),
         note=", ".join(row.doubts),
         sure=not row.doubts,
+        told=f"{units.images_per_s(figure.median)}{spread}",
+        subject=row.implementation,
+        row=row.anchor,
     )
 
 

@@ -73,8 +73,8 @@ def _lines(rows: Sequence[Measurement], against: Against, *, several_runs: bool)
             groups.setdefault((row.implementation, row.run, str(row.record.version)), []).append(point)
     labels = distinct_labels([f"{name}, {run}" if several_runs else name for name, run, _ in groups])
     return [
-        Series(label=label, points=tuple(sorted(points, key=lambda point: point.x)))
-        for label, points in zip(labels, groups.values(), strict=True)
+        Series(label=label, points=tuple(sorted(points, key=lambda point: point.x)), subject=name)
+        for label, ((name, _, _), points) in zip(labels, groups.items(), strict=True)
     ]
 
 
@@ -90,6 +90,7 @@ def _point(row: Measurement, against: Against) -> Point | None:
         high=figure.high if figure.low is not None else None,
         text=f"{against.name} {x}: {units.images_per_s(figure.median)}{spread}",
         note=", ".join(row.doubts),
+        row=row.anchor,
     )
 
 

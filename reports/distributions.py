@@ -54,7 +54,13 @@ def _chart(identity: str, title: str, rows: Sequence[Measurement], *, several_ru
     )
     pairs = list(zip(rows, labels, strict=True))
     series = tuple(
-        Series(label=label, points=_points(_samples(row)), note=", ".join(row.doubts))
+        Series(
+            label=label,
+            points=_points(_samples(row)),
+            note=", ".join(row.doubts),
+            subject=row.implementation,
+            row=row.anchor,
+        )
         for row, label in pairs[:MOST_SERIES]
     )
     return SeriesChart(

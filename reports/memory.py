@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from vitbench.memory_fit import Growth, growths
 from vitbench.records import MeasurementRecord
+from vitbench.reports.anchors import cell_anchor
 from vitbench.results import Run
 
 
@@ -14,6 +15,11 @@ class MemoryRow:
 
     run: str
     record: MeasurementRecord
+
+    @property
+    def anchor(self) -> str:
+        """The id of its row."""
+        return cell_anchor("memory", self.run, self.record.cell)
 
 
 @dataclass(frozen=True, kw_only=True)

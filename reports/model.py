@@ -75,6 +75,17 @@ class Report:
         return all(run.complete for run in self.runs)
 
     @property
+    def measured_implementations(self) -> tuple[str, ...]:
+        """Whose figures the tables have, in the order of the tables."""
+        timed = (row.implementation for group in self.comparisons for row in group.rows)
+        return tuple(dict.fromkeys((*timed, *(str(row.record.implementation) for row in self.memory.rows))))
+
+    @property
+    def measured_kernels(self) -> tuple[str, ...]:
+        """The kernels that the tables of attention have."""
+        return tuple(dict.fromkeys(str(row.record.kernel) for group in self.attention for row in group.rows))
+
+    @property
     def declaring(self) -> tuple[Judgement, ...]:
         """The judgements that come with declared conventions."""
         return tuple(judgement for judgement in self.judgements if judgement.conventions)

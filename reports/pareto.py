@@ -71,6 +71,7 @@ def _chart(identity: str, group: KernelComparison, *, several_runs: bool) -> Ser
         series=marked,
         joined=False,
         interval="x",
+        about="kernel",
         guides=(Guide(label="", points=tuple(front), steps=True),) if len(front) > 1 else (),
         remarks=(
             *((_FRONT,) if front else ()),
@@ -91,7 +92,11 @@ def _series(rows: Sequence[KernelRow], *, several_runs: bool) -> tuple[list[Seri
     labels = distinct_labels([f"{kernel}, {run}" if several_runs else kernel for kernel, run, _, _ in kernels])
     named = list(zip(labels, kernels.values(), strict=True))
     series = [
-        Series(label=label, points=tuple(point for row in group if (point := _point(row, several_dtypes=several))))
+        Series(
+            label=label,
+            points=tuple(point for row in group if (point := _point(row, several_dtypes=several))),
+            subject=group[0].record.kernel,
+        )
         for label, group in named
     ]
     absences = [f"{label}, {_dtype(row)}: {why}" for label, group in named for row in group if (why := _absence(row))]
@@ -115,6 +120,7 @@ def _point(row: KernelRow, *, several_dtypes: bool) -> Point | None:
         note=", ".join(_doubts(row)),
         mark=_SHORT.get(_dtype(row), _dtype(row)) if several_dtypes else "",
         beyond=row.beyond,
+        row=row.anchor,
     )
 
 

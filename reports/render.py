@@ -26,7 +26,7 @@ ASSETS = Path(__file__).parent / "assets"
 
 STYLES = ("fonts.css", "base.css", "summary.css", "requirements.css", "tables.css", "charts.css")  # and print.css
 EARLY_SCRIPTS = ("theme.js",)  # before the first paint
-SCRIPTS = ("filters.js", "anchors.js", "copy.js", "download.js")
+SCRIPTS = ("filters.js", "anchors.js", "copy.js", "download.js", "chosen.js")
 CHART_LIBRARY = "plot-0.6.17.min.js"
 CHART_LIBRARY_STYLE = "plot-0.6.17.inline.css"  # the style element that the library puts into every chart
 CHART_SCRIPTS = (
@@ -37,8 +37,18 @@ CHART_SCRIPTS = (
     "charts-stacks.js",
     "charts-save.js",
     "charts.js",
+    "charts-walk.js",
 )
-SPARSE = ("low", "high", "note", "mark", "best", "beyond")  # of a point: left out of the page where they say nothing
+SPARSE = (
+    "low",
+    "high",
+    "note",
+    "mark",
+    "best",
+    "beyond",
+    "row",
+    "subject",
+)  # of a point: left out of the page where they say nothing
 
 FILTERS = (
     abridged,

@@ -116,7 +116,10 @@ def _series(rows: Sequence[Measurement]) -> tuple[tuple[Series, ...], tuple[str,
         if row.record.roofline is not None:
             groups.setdefault(row.implementation, []).append(_point(row, row.record.roofline))
     labels = distinct_labels(list(groups))
-    series = [Series(label=label, points=tuple(points)) for label, points in zip(labels, groups.values(), strict=True)]
+    series = [
+        Series(label=label, points=tuple(points), subject=name)
+        for label, (name, points) in zip(labels, groups.items(), strict=True)
+    ]
     further = len(rows) - MOST_CELLS
     return tuple(series[:MOST_SERIES]), (
         *(f"{one.label}: in the table" for one in series[MOST_SERIES:]),
@@ -134,6 +137,7 @@ def _point(row: Measurement, cell: Roofline) -> Point:
         y=cell.flops_per_s,
         text=f"{', '.join(abridged(word, _WORDS) for word in words)}\n{reached}{share}",
         note=", ".join(row.doubts),
+        row=row.anchor,
     )
 
 

@@ -50,6 +50,7 @@ class Point:
     mark: str = ""  # what stands beside it
     best: bool = False  # on the Pareto front
     beyond: bool = False  # of a result that is wrong
+    row: str = ""  # the id of its row in the table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +60,8 @@ class Series:
     label: str
     points: tuple[Point, ...]
     note: str = ""  # what holds against all of it
+    subject: str = ""  # whose figures they are: the chart's ``about`` by its whole name
+    row: str = ""  # where all of its points have one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +88,7 @@ class SeriesChart:
     guides: tuple[Guide, ...] = ()
     remarks: tuple[str, ...] = ()  # how to read it
     left_out: tuple[str, ...] = ()
+    about: Literal["implementation", "kernel"] = "implementation"
     kind: Literal["series"] = "series"
 
 

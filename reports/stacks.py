@@ -32,6 +32,8 @@ class Stack:
     parts: tuple[Part, ...]  # in the order of the classes
     peak: float  # what tensors took at once, at most; the parts need not have met
     text: str
+    subject: str  # the implementation by its whole name
+    row: str  # the id of its row in the table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +67,7 @@ def _chart(identity: str, title: str, rows: Sequence[MemoryRow], several_runs: b
     ordered = sorted(rows, key=lambda row: row.record.batch)
     labels = distinct_labels([_name(row, several_runs=several_runs) for row in ordered])
     named = list(zip(labels, ordered, strict=True))
-    stacks = [_stack(label, row.record.memory) for label, row in named if row.record.memory]
+    stacks = [_stack(label, row, row.record.memory) for label, row in named if row.record.memory]
     absences = [f"{label}: {row.record.outcome}" for label, row in named if not row.record.memory]
     shown = stacks[:MOST_STACKS]
     most = max(max(stack.peak, sum(part.bytes for part in stack.parts)) for stack in shown)
@@ -88,7 +90,7 @@ def _name(row: MemoryRow, *, several_runs: bool) -> str:
     return f"b{row.record.batch} {row.record.implementation}{run}"
 
 
-def _stack(label: str, memory: Memory) -> Stack:
+def _stack(label: str, row: MemoryRow, memory: Memory) -> Stack:
     parts = (
         memory.parameters_bytes,
         memory.gradients_bytes,
@@ -101,6 +103,8 @@ def _stack(label: str, memory: Memory) -> Stack:
         parts=tuple(Part(bytes=_size(part), text=units.data_size(part)) for part in parts),
         peak=_size(memory.allocated_bytes),
         text=units.data_size(memory.allocated_bytes),
+        subject=row.record.implementation,
+        row=row.anchor,
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from vitbench.conditions.record import Validity
 from vitbench.limits.roofline import Standing, ceilings_text
 from vitbench.records import MeasurementRecord, Outcome
+from vitbench.reports.anchors import cell_anchor
 from vitbench.results import Run
 from vitbench.wording import abridged, plural
 
@@ -62,6 +63,11 @@ class Measurement:
     def implementation(self) -> str:
         """Which implementation was measured."""
         return str(self.record.implementation)
+
+    @property
+    def anchor(self) -> str:
+        """The id of its row."""
+        return cell_anchor("cell", self.run, self.record.cell)
 
     @property
     def absence(self) -> str:

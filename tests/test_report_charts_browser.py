@@ -1,5 +1,7 @@
 """Every kind of chart in a real browser: drawn, looked up by the pointer, its series shown and hidden."""
 
+import re
+from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -42,12 +44,12 @@ def hover(browser: Browser, chart: str, selector: str) -> str:
 def test_throughput_is_drawn_against_the_batch_with_a_line_and_intervals_for_each(browser: Browser, page: Path) -> None:
     browser.open(page)
     chart = "against-batch-1"
-    assert count(browser, chart, "[aria-description=series] path") == 5
-    assert count(browser, chart, "[aria-description=point] *") == 18
-    assert count(browser, chart, "[aria-description='doubtful point'] *") == 1
+    assert count(browser, chart, "[data-part=series] path") == 5
+    assert count(browser, chart, "[data-part=point] *") == 18
+    assert count(browser, chart, "[data-part='doubtful point'] *") == 1
     ticks = f"[...document.querySelectorAll('[data-chart={chart}] [aria-label=\"x-axis tick label\"] text')].map((t) => t.textContent)"
     assert browser.run(ticks) == ["1", "4", "16", "64"]
-    said = hover(browser, chart, "[aria-description='doubtful point'] *")
+    said = hover(browser, chart, "[data-part='doubtful point'] *")
     assert "timm" in said
     assert "batch 16: " in said
     assert "INVALID" in said
@@ -61,45 +63,45 @@ def test_a_button_hides_its_series_and_shows_it_again_by_the_keyboard(browser: B
     assert (button.text, button.get_attribute("aria-pressed")) == ("timm", "true")
     button.send_keys(webdriver.Keys.ENTER)
     assert button.get_attribute("aria-pressed") == "false"
-    assert count(browser, chart, "[aria-description=series] path") == 4
-    assert count(browser, chart, "[aria-description='doubtful point'] *") == 0
+    assert count(browser, chart, "[data-part=series] path") == 4
+    assert count(browser, chart, "[data-part='doubtful point'] *") == 0
     button.send_keys(webdriver.Keys.SPACE)
-    assert count(browser, chart, "[aria-description=series] path") == 5
+    assert count(browser, chart, "[data-part=series] path") == 5
     assert browser.run("document.activeElement.textContent") == "timm"
 
 
 def test_attention_marks_the_front_and_what_is_wrong(browser: Browser, page: Path) -> None:
     browser.open(page)
-    assert count(browser, "attention-1", "[aria-description=front] *") == 4
-    assert count(browser, "attention-1", "[aria-description='point beyond its bound'] *") == 1
-    assert "error beyond its bound" in hover(browser, "attention-1", "[aria-description='point beyond its bound'] *")
+    assert count(browser, "attention-1", "[data-part=front] *") == 4
+    assert count(browser, "attention-1", "[data-part='point beyond its bound'] *") == 1
+    assert "error beyond its bound" in hover(browser, "attention-1", "[data-part='point beyond its bound'] *")
     assert browser.complaints() == []
 
 
 def test_memory_is_stacked_and_a_class_can_be_taken_out(browser: Browser, page: Path) -> None:
     browser.open(page)
     chart = "memory-2"
-    assert count(browser, chart, "[aria-description=part] rect") == 20
-    assert "activations: 248 MiB" in hover(browser, chart, "[aria-description=part] rect:nth-of-type(14)")
+    assert count(browser, chart, "[data-part=part] rect") == 20
+    assert "activations: 248 MiB" in hover(browser, chart, "[data-part=part] rect:nth-of-type(14)")
     before = browser.run(f"document.querySelector('[data-chart={chart}] rect:nth-of-type(5)').x.baseVal.value")
     browser.find(f"figure:has([data-chart={chart}]) .legend button").click()
-    assert count(browser, chart, "[aria-description=part] rect") == 16
+    assert count(browser, chart, "[data-part=part] rect") == 16
     assert browser.run(f"document.querySelector('[data-chart={chart}] rect:nth-of-type(4)').x.baseVal.value") < before
     assert browser.complaints() == []
 
 
 def test_latency_is_a_curve_for_each_and_says_the_percentile(browser: Browser, page: Path) -> None:
     browser.open(page)
-    assert count(browser, "latency-1", "[aria-description=series] path") == 5
-    assert " %: " in hover(browser, "latency-1", "[aria-description=series] path")
+    assert count(browser, "latency-1", "[data-part=series] path") == 5
+    assert " %: " in hover(browser, "latency-1", "[data-part=series] path")
     assert browser.complaints() == []
 
 
 def test_the_roofline_has_its_roofs_and_says_how_far_a_cell_is_from_them(browser: Browser, page: Path) -> None:
     browser.open(page)
-    assert count(browser, "roofline-1", "[aria-description=guide] path") == 2
+    assert count(browser, "roofline-1", "[data-part=guide] path") == 2
     assert "400 GFLOP/s" in browser.find("[data-chart=roofline-1]").text
-    assert "of matrix product" in hover(browser, "roofline-1", "[aria-description=point] *")
+    assert "of matrix product" in hover(browser, "roofline-1", "[data-part=point] *")
     assert browser.complaints() == []
 
 
@@ -121,7 +123,7 @@ def test_on_a_phone_what_hovering_says_is_within_the_page(browser: Browser, page
     browser.resize(*PHONE)
     browser.wait(lambda: browser.run("document.querySelector('.plot-area svg').clientWidth") <= PHONE[0])
     for place in (1, 2, 3, 4):
-        hover(browser, "against-batch-1", f"[aria-description=point] :nth-child({place})")
+        hover(browser, "against-batch-1", f"[data-part=point] :nth-child({place})")
         tip = "document.querySelector('[data-chart=against-batch-1] [aria-label=tip]').getBoundingClientRect()"
         assert browser.run(f"{tip}.left") >= 0
         assert browser.run(f"{tip}.right") <= PHONE[0]
@@ -137,13 +139,143 @@ def test_on_paper_the_legend_is_a_key_without_frames(browser: Browser, page: Pat
         browser.send("Emulation.setEmulatedMedia", media="")
 
 
-def test_a_chart_is_saved_as_a_file_with_its_key_and_colours(browser: Browser, page: Path, tmp_path: Path) -> None:
-    browser.open(page)
-    browser.send("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
-    browser.find("figure:has([data-chart=attention-1]) .save").click()
-    target = tmp_path / "attention-1.svg"
+def saved(browser: Browser, chart: str, form: str, folder: Path) -> Path:
+    """The file that a button above the chart gives."""
+    browser.send("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
+    browser.find(f"figure:has([data-chart={chart}]) .save[data-format={form}]").click()
+    target = folder / f"{chart}.{form}"
     assert browser.wait(target.exists)
-    saved = ET.fromstring(target.read_text(encoding="utf-8"))
-    assert "var(" not in ET.tostring(saved, encoding="unicode")
-    assert {"flash", "efficient", "math", "wrong"} <= set(saved.itertext())
+    return target
+
+
+def test_a_chart_is_saved_with_its_key_in_light_colours_on_white_from_a_dark_page(
+    browser: Browser, page: Path, tmp_path: Path
+) -> None:
+    browser.open(page)
+    browser.prefer("dark")
+    ground = browser.run("getComputedStyle(document.body).backgroundColor")
+    svg = ET.fromstring(saved(browser, "attention-1", "svg", tmp_path).read_text(encoding="utf-8"))
+    assert "var(" not in ET.tostring(svg, encoding="unicode")
+    assert {"flash", "efficient", "math", "wrong"} <= set(svg.itertext())
+    assert svg[0].get("fill") == "#fff"
+    assert svg.get("fill") == "rgb(29, 27, 24)"
+    assert browser.run("getComputedStyle(document.body).backgroundColor") == ground == "rgb(21, 21, 19)"
     assert browser.complaints() == []
+
+
+def test_a_png_has_three_pixels_for_one_of_the_page_and_a_white_ground(
+    browser: Browser, page: Path, tmp_path: Path
+) -> None:
+    browser.open(page)
+    content = saved(browser, "against-batch-1", "png", tmp_path).read_bytes()
+    width = int(browser.run("document.querySelector('[data-chart=against-batch-1] svg').width.baseVal.value"))
+    assert content[:8] == b"\x89PNG\r\n\x1a\n"
+    assert int.from_bytes(content[16:20]) == 3 * width
+    corner_and_colours = """
+        const done = arguments[arguments.length - 1];
+        const image = new Image();
+        image.onload = () => {
+            const canvas = new OffscreenCanvas(image.width, image.height).getContext("2d");
+            canvas.drawImage(image, 0, 0);
+            const pixels = new Uint32Array(canvas.getImageData(0, 0, image.width, image.height).data.buffer);
+            done([pixels[0], new Set(pixels).size]);
+        };
+        image.src = `data:image/png;base64,${arguments[0]}`;"""
+    corner, colours = browser.driver.execute_async_script(corner_and_colours, b64encode(content).decode())
+    assert corner == 0xFFFFFFFF
+    assert colours > 5 * 3  # five series and what lies between them and the ground
+    assert browser.complaints() == []
+
+
+def test_arrow_keys_walk_over_the_figures_and_say_each(browser: Browser, page: Path) -> None:
+    browser.open(page)
+    chart = browser.find("[data-chart=against-batch-1]")
+    said = []
+    for key in (webdriver.Keys.ARROW_RIGHT, webdriver.Keys.ARROW_RIGHT, webdriver.Keys.ARROW_DOWN, webdriver.Keys.END):
+        chart.send_keys(key)
+        said.append(browser.run("document.getElementById('announcer').textContent"))
+    assert said == [
+        "reference, batch 1: 46.0 images/s (45.3 – 46.5); 1 of 4",
+        "reference, batch 4: 66.7 images/s (65.7 – 67.5); 2 of 4",
+        "timm, batch 4: 100 images/s (98.6 – 101); 2 of 4",
+        "timm, batch 64: 116 images/s (115 – 118); 4 of 4",
+    ]
+    assert count(browser, "against-batch-1", "[data-part=here] *") == 1
+    chart.send_keys(webdriver.Keys.ESCAPE)
+    assert count(browser, "against-batch-1", "[data-part=here] *") == 0
+    assert browser.complaints() == []
+
+
+@pytest.mark.parametrize("chart", ["throughput-1", "memory-2", "latency-1", "roofline-1", "attention-1"])
+def test_every_kind_of_chart_is_walked_with_what_hovering_says(chart: str, browser: Browser, page: Path) -> None:
+    browser.open(page)
+    browser.find(f"[data-chart={chart}]").send_keys(webdriver.Keys.ARROW_DOWN, webdriver.Keys.ARROW_DOWN)
+    said = browser.run("document.getElementById('announcer').textContent").partition(";")[0]
+    tips = f"[...document.querySelectorAll('[data-chart={chart}] [aria-label=tip]')].map((tip) => tip.textContent).join('')"
+    assert len(said) > 10
+    assert re.sub(r"\W", "", browser.run(tips)) == re.sub(r"\W", "", said)  # but for where its lines break
+    assert browser.complaints() == []
+
+
+def chosen_rows(browser: Browser) -> set[str]:
+    """Whose rows the tables of implementations show."""
+    names = "[...document.querySelectorAll('tr[data-implementation]')].filter((row) => row.checkVisibility()).map((row) => row.dataset.implementation)"
+    return set(browser.run(names))
+
+
+def test_a_click_on_a_figure_shows_its_rows_alone_until_all_are_asked_for(browser: Browser, page: Path) -> None:
+    browser.open(page)
+    mark = browser.find("[data-chart=throughput-1] [aria-label=bar] rect:nth-of-type(4)")
+    browser.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", mark)
+    webdriver.ActionChains(browser.driver).move_to_element(mark).click().perform()
+    assert chosen_rows(browser) == {"transformers"}
+    assert browser.find("#chosen").text.startswith("Only transformers 7 of ")
+    assert browser.run("location.hash") == "#implementation=transformers"
+    assert browser.visible("tr[data-kernel]") == 8
+    faint = "document.querySelectorAll('[data-chart=throughput-1] [aria-label=bar] rect[fill-opacity=\"0.2\"]').length"
+    assert browser.run(faint) == 4
+    browser.find("#chosen-row").click()
+    assert browser.run("document.querySelector('tr:target').dataset.implementation") == "transformers"
+    browser.find("#chosen-all").click()
+    assert len(chosen_rows(browser)) == 5
+    assert browser.run("location.hash") == ""
+    assert browser.visible("#chosen") == 0
+    assert browser.complaints() == []
+
+
+def test_the_keyboard_chooses_from_a_chart_and_comes_back_to_it(browser: Browser, page: Path) -> None:
+    browser.open(page)
+    chart = browser.find("[data-chart=attention-1]")
+    chart.send_keys(webdriver.Keys.ARROW_DOWN, webdriver.Keys.ENTER)
+    assert browser.run("location.hash") == "#kernel=efficient"
+    assert browser.visible("tr[data-kernel]") == 3
+    assert len(chosen_rows(browser)) == 5
+    assert browser.find("select[data-chooses=kernel]").get_property("value") == "efficient"
+    assert browser.inaccessible() == []
+    browser.find("#chosen-all").send_keys(webdriver.Keys.ENTER)
+    assert browser.visible("tr[data-kernel]") == 8
+    assert browser.run("document.activeElement.dataset.chart") == "attention-1"
+
+
+def test_a_list_above_the_charts_chooses_too(browser: Browser, page: Path) -> None:
+    browser.open(page)
+    browser.find("select[data-chooses=implementation] option[value=reference]").click()
+    assert chosen_rows(browser) == {"reference"}
+    assert "None of its rows" in browser.run(
+        "getComputedStyle(document.querySelector('#memory .wide'), '::after').content"
+    )
+    browser.find("select[data-chooses=implementation] option").click()
+    assert len(chosen_rows(browser)) == 5
+
+
+def test_an_address_keeps_the_choice_and_one_of_somebody_else_is_no_choice(browser: Browser, page: Path) -> None:
+    browser.open(page, "#implementation=timm")
+    assert chosen_rows(browser) == {"timm"}
+    browser.send("Emulation.setEmulatedMedia", media="print")
+    try:
+        assert browser.find("#chosen").text.startswith("Only timm ")
+        assert browser.visible("#chosen button") + browser.visible(".chooser") == 0
+    finally:
+        browser.send("Emulation.setEmulatedMedia", media="")
+    browser.open(page, "#implementation=nobody")
+    assert len(chosen_rows(browser)) == 5

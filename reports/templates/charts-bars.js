@@ -1,6 +1,8 @@
 "use strict";
 // Bars with intervals, each with its figure beside it.
-charts.drawings.bars = (chart, width) => {
+charts.figures.bars = (chart) => [chart.bars.map((bar) => ({ ...bar, said: [bar.label, bar.told, bar.note].filter(Boolean).join("\n") }))];
+
+charts.drawings.bars = (chart, width, { here, figures: bars }) => {
   const { textWidth, ink } = charts;
   const narrow = width < 480;
   const marginLeft = narrow ? 4 : Math.min(width * 0.45, 16 + charts.widest);
@@ -30,13 +32,15 @@ charts.drawings.bars = (chart, width) => {
     y: { axis: null, domain: chart.bars.map((bar) => bar.label), label: null, padding: twoLines ? 0.72 : narrow ? 0.62 : 0.52 },
     marks: [
       Plot.gridX({ ...charts.grid, ticks }),
-      Plot.barX(chart.bars, { y: "label", x: "value", fill: (bar) => (bar.sure ? "var(--bar)" : "var(--unsure-fill)"), fillOpacity: (bar) => (bar.sure ? 1 : 0.55) }),
+      Plot.barX(bars, { y: "label", x: "value", fill: (bar) => (bar.sure ? "var(--bar)" : "var(--unsure-fill)"), fillOpacity: (bar) => (bar.sure ? 1 : 0.55) * charts.strength(chart, bar.subject) }),
       Plot.ruleX([0], { stroke: "var(--strong-rule)" }),
       Plot.ruleY(chart.bars.filter((bar) => bar.low != null), { y: "label", x1: "low", x2: "high", stroke: "var(--ink)", strokeWidth: 1.5, marker: "tick" }),
       narrow
         ? Plot.text(chart.bars, { y: "label", x: 0, text: (bar) => above(bar, twoLines ? "\n" : "  "), textAnchor: "start", dy: twoLines ? -25 : -17, ...ink })
         : Plot.text(chart.bars, { y: "label", x: end, text: note, textAnchor: "start", dx: beside, ...ink }),
       narrow ? null : Plot.axisY({ tickSize: 0, tickPadding: 8, fill: "var(--ink)" }),
+      Plot.barX(bars, { y: "label", x: "value", fill: "none", title: "said", tip: { pointer: "y", ...charts.tip(width) } }),
+      ...charts.here(here, { x: "value", y: "label" }, width),
       Plot.axisX({ tickSize: 0, ticks, color: "var(--quiet)", label: `${chart.axis} →` }),
     ],
   });

@@ -1,6 +1,7 @@
 "use strict";
-// What every kind of chart is drawn with; each kind adds its own drawing, which gives an SVG.
-const charts = { drawings: {}, series: [] };
+// What every kind of chart is drawn with. Each kind adds its figures, in groups that the keyboard walks along, each with what
+// is said of it; and its drawing, which gives an SVG.
+const charts = { drawings: {}, figures: {} };
 {
   const ruler = document.createElement("canvas").getContext("2d");
   charts.textWidth = (text) => {
@@ -27,6 +28,18 @@ const charts = { drawings: {}, series: [] };
     }
     return { ticks: kept.map((tick) => tick.at), text: (value) => kept.find((tick) => tick.at === value).text }; // a format would be asked for powers only
   };
+
+  // Whoever is not chosen steps back.
+  charts.strength = (chart, subject) => (chosen.about === (chart.about ?? "implementation") && chosen.name !== subject ? 0.2 : 1);
+
+  // Where the keyboard is, with what hovering would show.
+  charts.here = (here, channels, width) =>
+    here
+      ? [
+          Plot.dot([here], { ...channels, r: 8, stroke: "var(--link)", strokeWidth: 2.5, ariaDescription: "here" }),
+          Plot.tip([here], { ...channels, title: "said", ...charts.tip(width) }),
+        ]
+      : [];
 
   // What hovering shows; narrow enough on a phone to have room beside any point.
   charts.tip = (width) => ({ fill: "var(--raised)", stroke: "var(--strong-rule)", lineWidth: width < 480 ? 12 : 24, lineHeight: 1.3, pathFilter: "none" });

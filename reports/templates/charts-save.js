@@ -1,11 +1,27 @@
 "use strict";
-// A chart as a file of its own, with its title and its key: the page's colours and letters are written into it.
+// A chart as a file of its own for a paper or a slide: its title and its key with it, in light colours on white.
 {
+  const SCALE = 3; // pixels of a PNG to one of the page
   const element = (name, attributes, text = "") => {
     const made = document.createElementNS("http://www.w3.org/2000/svg", name);
     for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
     made.textContent = text;
     return made;
+  };
+
+  // Nothing is painted in between, so that a dark page stays dark to its reader.
+  const onPaper = (make) => {
+    const root = document.documentElement;
+    const { theme } = root.dataset;
+    root.dataset.theme = "light";
+    root.style.setProperty("--paper", "#fff");
+    try {
+      return make();
+    } finally {
+      root.style.removeProperty("--paper");
+      if (theme === undefined) delete root.dataset.theme;
+      else root.dataset.theme = theme;
+    }
   };
 
   const resolved = (shown) => {
@@ -15,18 +31,15 @@
       const seen = getComputedStyle(originals[index]);
       for (const name of ["fill", "stroke"]) if (made.hasAttribute(name)) made.setAttribute(name, seen[name]);
     });
-    for (const one of copy.querySelectorAll("style, [aria-label=tip]")) one.remove();
+    for (const one of copy.querySelectorAll("style, [aria-label=tip], [data-part=here]")) one.remove();
     for (const name of ["style", "class", "font-family"]) copy.removeAttribute(name);
     copy.setAttribute("font-size", "12");
     return copy;
   };
 
-  const standalone = (figure) => {
-    const shown = figure.querySelector(".plot-area > svg");
-    const [width, height] = [shown.width.baseVal.value, shown.height.baseVal.value];
-    const { fontFamily, color, backgroundColor } = getComputedStyle(document.body);
+  const keyOf = (figure, width) => {
     let [x, y] = [8, 42];
-    const key = [...figure.querySelectorAll(".legend [aria-pressed=true]")].flatMap((button) => {
+    const parts = [...figure.querySelectorAll(".legend [aria-pressed=true]")].flatMap((button) => {
       const across = 36 + charts.textWidth(button.textContent);
       if (x + across > width && x > 8) [x, y] = [8, y + 20];
       const swatch = resolved(button.querySelector("svg"));
@@ -36,22 +49,53 @@
       x += across;
       return [swatch, label];
     });
-    const chart = resolved(shown);
-    chart.setAttribute("y", key.length ? y + 10 : 26);
-    const whole = height + Number(chart.getAttribute("y")) + 6;
-    const file = element("svg", { width, height: whole, viewBox: `0 0 ${width} ${whole}`, "font-family": fontFamily, "font-size": 12, fill: color });
-    const title = element("text", { x: 8, y: 18, "font-weight": 600 }, figure.querySelector("figcaption").textContent);
-    file.append(element("rect", { width: "100%", height: "100%", fill: backgroundColor }), title, ...key, chart);
-    return new XMLSerializer().serializeToString(file);
+    return { parts, end: parts.length ? y + 10 : 26 };
   };
 
-  document.addEventListener("click", (event) => {
-    const figure = event.target.closest(".save")?.closest("figure");
-    if (!figure) return;
-    const file = document.createElement("a");
-    file.href = URL.createObjectURL(new Blob([standalone(figure)], { type: "image/svg+xml" }));
-    file.download = `${figure.querySelector("[data-chart]").dataset.chart}.svg`;
-    file.click();
-    setTimeout(() => URL.revokeObjectURL(file.href), 60_000);
+  const standalone = (figure) => {
+    const shown = figure.querySelector(".plot-area > svg");
+    const [width, height] = [shown.width.baseVal.value, shown.height.baseVal.value];
+    const { fontFamily, color } = getComputedStyle(document.body);
+    const { parts, end } = keyOf(figure, width);
+    const chart = resolved(shown);
+    chart.setAttribute("y", end);
+    const whole = height + end + 6;
+    const file = element("svg", { width, height: whole, viewBox: `0 0 ${width} ${whole}`, "font-family": fontFamily, "font-size": 12, fill: color });
+    const title = element("text", { x: 8, y: 18, "font-weight": 600 }, figure.querySelector("figcaption").textContent);
+    file.append(element("rect", { width: "100%", height: "100%", fill: "#fff" }), title, ...parts, chart);
+    return file;
+  };
+
+  const written = (file) => new XMLSerializer().serializeToString(file);
+
+  // A picture within a picture sees nothing of the page, so that the letters go with it.
+  const pixels = async (file) => {
+    const faces = [...document.styleSheets].flatMap((sheet) => [...sheet.cssRules]).filter((rule) => rule instanceof CSSFontFaceRule && rule.cssText.includes("Sans"));
+    file.prepend(element("style", {}, faces.map((rule) => rule.cssText).join("\n")));
+    const image = new Image();
+    image.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(written(file))}`;
+    await image.decode();
+    const canvas = document.createElement("canvas");
+    [canvas.width, canvas.height] = [file.getAttribute("width") * SCALE, file.getAttribute("height") * SCALE];
+    canvas.getContext("2d").drawImage(image, 0, 0, canvas.width, canvas.height);
+    return new Promise((done) => canvas.toBlob(done, "image/png"));
+  };
+
+  const formats = {
+    svg: async (file) => new Blob([written(file)], { type: "image/svg+xml" }),
+    png: pixels,
+  };
+
+  document.addEventListener("click", async (event) => {
+    const button = event.target.closest(".save");
+    if (!button) return;
+    const figure = button.closest("figure");
+    const { format } = button.dataset;
+    const content = await formats[format](onPaper(() => standalone(figure)));
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(content);
+    link.download = `${figure.querySelector("[data-chart]").dataset.chart}.${format}`;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
   });
 }

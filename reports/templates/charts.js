@@ -2,16 +2,19 @@
 // Draw every chart at the width it has; colours are the page's own, so that a change of theme needs no redrawing.
 {
   const known = JSON.parse(document.getElementById("chart-data").textContent);
-  const state = new Map(known.map((chart) => [chart.id, { chart, hidden: new Set() }]));
+  const state = new Map(known.map((chart) => [chart.id, { chart, hidden: new Set(), at: null }])); // at: group and place of a figure
   charts.widest = Math.max(0, ...known.flatMap((chart) => (chart.bars ?? []).map((bar) => charts.textWidth(bar.label))));
 
   const draw = (area, anew = false) => {
     const width = Math.floor(area.clientWidth);
     if (!width || (!anew && width === Number(area.dataset.width))) return;
     area.dataset.width = width;
-    const { chart, hidden } = state.get(area.dataset.chart);
-    area.replaceChildren(picture(charts.drawings[chart.kind](chart, width, hidden)));
+    const { chart, hidden, at } = state.get(area.dataset.chart);
+    const groups = charts.figures[chart.kind](chart, hidden);
+    const here = at ? groups[at[0]]?.[at[1]] : null;
+    area.replaceChildren(picture(charts.drawings[chart.kind](chart, width, { hidden, here, figures: groups.flat() })));
   };
+  Object.assign(charts, { state, draw });
 
   // A button for each series, which shows and hides it; on paper they are the key.
   const button = (area, label, index, symbol) => {
@@ -43,4 +46,5 @@
     draw(area);
     observer.observe(area);
   }
+  document.addEventListener("chosen", () => document.querySelectorAll("[data-chart]").forEach((area) => draw(area, true)));
 }
