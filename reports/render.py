@@ -5,7 +5,6 @@ runs, and nothing is loaded.
 """
 
 import base64
-import gzip
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -19,6 +18,7 @@ from markupsafe import Markup
 from vitbench import __version__, units
 from vitbench.errors import HarnessError, OutputUnwritable
 from vitbench.reports.model import Report, Source
+from vitbench.reports.packing import Packed, packed
 from vitbench.wording import abridged
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -77,7 +77,7 @@ class Download:
 
     name: str
     size: int
-    gzip_base64: str
+    packed: Packed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,5 +227,4 @@ def _base64_asset(name: str) -> str:
 
 
 def _download(source: Source) -> Download:
-    packed = gzip.compress(source.content, mtime=0)  # the same results give the same page
-    return Download(name=source.name, size=len(source.content), gzip_base64=base64.b64encode(packed).decode())
+    return Download(name=source.name, size=len(source.content), packed=packed(source.content))

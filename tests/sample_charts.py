@@ -5,7 +5,6 @@
 
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,7 @@ CEILINGS = Ceilings(
 )
 
 
-def cell(name: str, batch: int, side: int = 224, **changes: Any) -> MeasurementRecord:
+def cell(name: str, batch: int, side: int = 224, sampled: int = 200, **changes: Any) -> MeasurementRecord:
     """A forward pass of so many images of so many pixels."""
     model = f"Ti/16@{side}"
     pixels = (side / 224) ** 2
@@ -42,7 +41,7 @@ def cell(name: str, batch: int, side: int = 224, **changes: Any) -> MeasurementR
         "model": model,
         "roofline": roofline(arithmetic="float32", work=work, seconds=latency_s, peak=None),
     }
-    return measurement(name, latency_s, batch, **(values | changes))
+    return measurement(name, latency_s, batch, sampled, **(values | changes))
 
 
 def batches_and_sizes() -> Iterator[MeasurementRecord]:
@@ -138,15 +137,14 @@ def measured() -> list[Record]:
     return [header(planned=[record.cell for record in body]), *body]
 
 
-def many_cells(number: int = 500) -> list[Record]:
-    """Cells of batch 1 and more, of many models, each with 100 samples."""
+def many_cells(number: int = 500, sampled: int = 100) -> list[Record]:
+    """Cells of batch 1 and more, of many models."""
     body = [
-        cell(name, batch, side, cell=f"{name} {batch} {side}")
+        cell(name, batch, side, sampled, cell=f"{name} {batch} {side}")
         for side in range(32, 32 + 16 * 25, 16)
         for batch in (1, 4, 16, 64)
         for name in SPEEDS
     ][:number]
-    body = [replace(record, samples_s=record.samples_s[:100]) for record in body]
     return [header(planned=[record.cell for record in body]), *body, limits()]
 
 

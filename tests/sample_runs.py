@@ -235,10 +235,14 @@ def judged(name: str) -> list[Record]:
     return [*records, verdict_of(records)]
 
 
-def measurement(name: str = "timm", latency_s: float = 0.0345, batch: int = 4, **changes: Any) -> MeasurementRecord:
+def measurement(
+    name: str = "timm", latency_s: float = 0.0345, batch: int = 4, sampled: int = 200, **changes: Any
+) -> MeasurementRecord:
     """One measured cell, its samples scattered like a real machine's."""
     random = Random(f"{name!a} {latency_s}")  # no secret
-    samples = [latency_s * (1 + abs(random.gauss(0, 0.02))) for _ in range(200)]
+    samples = [
+        round(latency_s * (1 + abs(random.gauss(0, 0.02))), 9) for _ in range(sampled)
+    ]  # clocks count nanoseconds
     record = MeasurementRecord(
         cell=f"throughput/{name}/inference/Ti/16@224/float32/b{batch}/eager/cpu",
         implementation=name,
