@@ -7,11 +7,13 @@ from typing import Literal
 from vitbench import units
 from vitbench.reports.attention import KernelComparison
 from vitbench.reports.curves import throughput_curves
+from vitbench.reports.differences import Differences
 from vitbench.reports.distributions import latency_charts
 from vitbench.reports.memory import MemorySection
 from vitbench.reports.pareto import attention_charts
+from vitbench.reports.ratios import RatioChart, ratio_charts
 from vitbench.reports.rooflines import rooflines
-from vitbench.reports.series import LABEL_CHARACTERS, SeriesChart, distinct_labels
+from vitbench.reports.series import LABEL_CHARACTERS, SeriesChart, distinct_labels, drawable
 from vitbench.reports.stacks import StackChart, memory_charts
 from vitbench.reports.throughput import Comparison, Measurement
 from vitbench.results import Run
@@ -49,13 +51,14 @@ class IntervalChart:
     kind: Literal["bars"] = "bars"
 
 
-Chart = IntervalChart | SeriesChart | StackChart
+Chart = IntervalChart | SeriesChart | StackChart | RatioChart
 
 
 @dataclass(frozen=True, kw_only=True)
 class Charts:
     """All charts of a report, by what they are about."""
 
+    ratios: tuple[RatioChart, ...]  # of several runs
     bars: tuple[IntervalChart, ...]
     curves: tuple[SeriesChart, ...]
     rooflines: tuple[SeriesChart, ...]
@@ -66,7 +69,7 @@ class Charts:
     @property
     def all(self) -> tuple[Chart, ...]:
         """In the order of the page."""
-        return (*self.curves, *self.bars, *self.rooflines, *self.latencies, *self.attention, *self.memory)
+        return (*self.ratios, *self.curves, *self.bars, *self.rooflines, *self.latencies, *self.attention, *self.memory)
 
 
 def charts(
@@ -75,10 +78,12 @@ def charts(
     groups: Sequence[Comparison],
     kernels: Sequence[KernelComparison],
     memory: MemorySection,
+    found: Differences | None,
 ) -> Charts:
     """Draw what was measured."""
     several_runs = len(runs) > 1
     return Charts(
+        ratios=ratio_charts(runs, labels, found),
         bars=throughput_charts(groups, several_runs=several_runs),
         curves=throughput_curves(groups, several_runs=several_runs),
         rooflines=rooflines(runs, labels, groups),
@@ -90,14 +95,14 @@ def charts(
 
 def throughput_charts(groups: Sequence[Comparison], *, several_runs: bool) -> tuple[IntervalChart, ...]:
     """One chart per set of conditions under which anything was measured."""
-    with_figures = [group for group in groups if any(row.measured for row in group.rows)]
+    with_figures = [group for group in groups if any(drawable(row.throughput.median) for row in group.rows)]
     return tuple(
         IntervalChart(
             id=f"throughput-{number}",
             title=group.short_title or group.title,
             axis="images/s",
-            bars=_bars([row for row in group.rows if row.measured], several_runs=several_runs),
-            left_out=tuple(_absence(row) for row in group.rows if not row.measured),
+            bars=_bars([row for row in group.rows if drawable(row.throughput.median)], several_runs=several_runs),
+            left_out=tuple(_absence(row) for row in group.rows if not drawable(row.throughput.median)),
         )
         for number, group in enumerate(with_figures[:MOST_CHARTS], 1)
     )
@@ -112,12 +117,13 @@ def _bars(rows: Sequence[Measurement], *, several_runs: bool) -> tuple[Bar, ...]
 
 def _bar(row: Measurement, label: str) -> Bar:
     figure = row.throughput
-    spread = "" if figure.low is None or figure.high is None else f" ({units.interval(figure.low, figure.high)})"
+    whole = drawable(figure.low) and drawable(figure.high)
+    spread = f" ({units.interval(figure.low, figure.high)})" if whole else ""
     return Bar(
         label=label,
         value=figure.median or 0.0,
-        low=figure.low,
-        high=figure.high,
+        low=figure.low if whole else None,
+        high=figure.high if whole else None,
         text=units.number(figure.median),
         note=", ".join(row.doubts),
         sure=not row.doubts,

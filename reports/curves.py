@@ -15,6 +15,7 @@ from vitbench.reports.series import (
     Series,
     SeriesChart,
     distinct_labels,
+    drawable,
     linear_axis,
     log_axis,
 )
@@ -59,7 +60,7 @@ def _charts(
         if any(len({point.x for point in line.points}) > 1 for line in lines):
             told = ", ".join(word for word in words if word not in everywhere)
             title = f"Against the {against.name}{': ' if told else ''}{told}"
-            absences = [_absence(row, against) for row in group if not row.measured]
+            absences = [_absence(row, against) for row in group if not drawable(row.throughput.median)]
             charts.append(_chart(f"{against.name}-{len(charts) + 1}", title, against, lines, absences))
     return charts
 
@@ -80,14 +81,14 @@ def _lines(rows: Sequence[Measurement], against: Against, *, several_runs: bool)
 
 def _point(row: Measurement, against: Against) -> Point | None:
     figure, x = row.throughput, against.of(row.record)
-    if x is None or figure.median is None or figure.median <= 0:
+    if x is None or not drawable(figure.median):
         return None
     spread = "" if figure.low is None else f" ({units.interval(figure.low, figure.high)})"
     return Point(
         x=x,
         y=figure.median,
-        low=figure.low if figure.high is not None else None,
-        high=figure.high if figure.low is not None else None,
+        low=figure.low if drawable(figure.low) and drawable(figure.high) else None,
+        high=figure.high if drawable(figure.low) and drawable(figure.high) else None,
         text=f"{against.name} {x}: {units.images_per_s(figure.median)}{spread}",
         note=", ".join(row.doubts),
         row=row.anchor,

@@ -1,6 +1,5 @@
 """Latency at batch 1 as a whole: what share of the calls takes how long at most."""
 
-import math
 from collections.abc import Sequence
 
 from vitbench import units
@@ -11,6 +10,7 @@ from vitbench.reports.series import (
     Series,
     SeriesChart,
     distinct_labels,
+    drawable,
     log_axis,
     ticks,
 )
@@ -45,7 +45,7 @@ def _usable(row: Measurement) -> bool:
 
 
 def _samples(row: Measurement) -> list[float]:
-    return [sample for sample in row.record.samples_s if math.isfinite(sample) and sample > 0]
+    return [sample for sample in row.record.samples_s if drawable(sample)]
 
 
 def _chart(identity: str, title: str, rows: Sequence[Measurement], *, several_runs: bool) -> SeriesChart:

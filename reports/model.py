@@ -121,6 +121,7 @@ def build(runs: Sequence[Run]) -> Report:
     table = matrix(runs, columns(runs, names))
     groups, kernels, memory = comparisons(runs, names), kernel_comparisons(runs, names), memory_section(runs, names)
     shown = headline(groups)
+    differing = differences(runs)
     judged = judgements(runs, names, table, shown)
     facts = tuple(run_facts(run, name) for run, name in zip(runs, names, strict=True))
     return Report(
@@ -131,7 +132,7 @@ def build(runs: Sequence[Run]) -> Report:
             timers=any(run.timers for run in runs),
         ),
         runs=facts,
-        differences=differences(runs),
+        differences=differing,
         judgements=judged,
         matrix=table,
         headline=shown,
@@ -139,7 +140,7 @@ def build(runs: Sequence[Run]) -> Report:
         ceilings=measured_ceilings(runs, names),
         latencies=latency_rows(groups),
         attention=kernels,
-        charts=charts(runs, names, groups, kernels, memory),
+        charts=charts(runs, names, groups, kernels, memory, differing),
         memory=memory,
         traces=traces(runs, names),
         searches=search_rows(runs, names),
@@ -156,7 +157,7 @@ def _title(judged: Sequence[Judgement], facts: Sequence[RunFacts], *, kernels: i
     if kernels and not judged:
         return f"{plural(kernels, 'attention kernel')} measured"
     if not with_verdict:
-        measured = sum(judgement.measurement is not None for judgement in judged)
+        measured = len({judgement.implementation for judgement in judged if judgement.measurement is not None})
         nothing = "vitbench, measured by itself" if timers else "Nothing was judged"
         return f"{plural(measured, 'implementation')} measured, none judged" if measured else nothing
     so_far = "" if all(run.complete for run in facts) else " so far"

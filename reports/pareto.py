@@ -16,6 +16,7 @@ from vitbench.reports.series import (
     Series,
     SeriesChart,
     distinct_labels,
+    drawable,
     log_axis,
 )
 from vitbench.reports.throughput import figure
@@ -66,7 +67,7 @@ def _chart(identity: str, group: KernelComparison, *, several_runs: bool) -> Ser
     return SeriesChart(
         id=identity,
         title=group.title,
-        x=log_axis("time", [end for p in points for end in (p.x, p.low, p.high) if end and end > 0], units.seconds),
+        x=log_axis("time", [end for p in points for end in (p.x, p.low, p.high) if drawable(end)], units.seconds),
         y=log_axis("error", [point.y for point in points], units.number),
         series=marked,
         joined=False,
@@ -114,8 +115,8 @@ def _point(row: KernelRow, *, several_dtypes: bool) -> Point | None:
     return Point(
         x=time_s,
         y=error,
-        low=low if high is not None else None,
-        high=high if low is not None else None,
+        low=low if drawable(low) and drawable(high) else None,
+        high=high if drawable(low) and drawable(high) else None,
         text=f"{_dtype(row)}: {told}",
         note=", ".join(_doubts(row)),
         mark=_SHORT.get(_dtype(row), _dtype(row)) if several_dtypes else "",
@@ -141,8 +142,10 @@ def _doubts(row: KernelRow) -> list[str]:
 
 def _absence(row: KernelRow) -> str:
     """Why it has no place on two logarithmic axes; empty where it has one."""
-    if row.time_s is None or row.time_s <= 0:
+    if not drawable(row.time_s):
         return "no usable time" if row.record.outcome == Outcome.MEASURED else str(row.record.outcome)
     if row.error is None:
         return "no finite error"
-    return "" if row.error > 0 else "no error at all, which a logarithmic axis cannot show"
+    if row.error == 0:
+        return "no error at all, which a logarithmic axis cannot show"
+    return "" if drawable(row.error) else "no usable error"

@@ -35,6 +35,7 @@ CHART_SCRIPTS = (
     "charts-bars.js",
     "charts-series.js",
     "charts-stacks.js",
+    "charts-ratios.js",
     "charts-save.js",
     "charts.js",
     "charts-walk.js",

@@ -1,8 +1,6 @@
 """Cells on the roofline of their device: FLOP/s over FLOPs a byte, beneath what was measured to be possible."""
 
-import math
 from collections.abc import Mapping, Sequence
-from typing import TypeGuard
 
 from vitbench import units
 from vitbench.limits.roofline import Ceilings, Roofline
@@ -16,6 +14,7 @@ from vitbench.reports.series import (
     Series,
     SeriesChart,
     distinct_labels,
+    drawable,
     log_axis,
 )
 from vitbench.reports.throughput import Comparison, Measurement
@@ -101,12 +100,12 @@ def _roofs(cells: Sequence[Roofline], ceilings: Ceilings | None) -> tuple[Roofs,
     """Of the arithmetic that the cells use; and whether they were measured."""
     used = dict.fromkeys(cell.arithmetic for cell in cells)
     if ceilings is not None:
-        products = {name: rate for name in used if _positive(rate := ceilings.flops_per_s(name))}
+        products = {name: rate for name in used if drawable(rate := ceilings.flops_per_s(name))}
         copy = ceilings.bytes_per_s
-        if products or _positive(copy):
-            return (products, copy if _positive(copy) else None), True
-    stated = {cell.arithmetic: cell.peak_flops_per_s for cell in cells if _positive(cell.peak_flops_per_s)}
-    rates = [cell.peak_bytes_per_s for cell in cells if _positive(cell.peak_bytes_per_s)]
+        if products or drawable(copy):
+            return (products, copy if drawable(copy) else None), True
+    stated = {cell.arithmetic: cell.peak_flops_per_s for cell in cells if drawable(cell.peak_flops_per_s)}
+    rates = [cell.peak_bytes_per_s for cell in cells if drawable(cell.peak_bytes_per_s)]
     return (stated, rates[0] if rates else None), False
 
 
@@ -142,8 +141,4 @@ def _point(row: Measurement, cell: Roofline) -> Point:
 
 
 def _placed(cell: Roofline | None) -> bool:
-    return cell is not None and _positive(cell.intensity) and _positive(cell.flops_per_s)
-
-
-def _positive(value: float | None) -> TypeGuard[float]:
-    return value is not None and math.isfinite(value) and value > 0
+    return cell is not None and drawable(cell.intensity) and drawable(cell.flops_per_s)

@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeGuard
 
 from vitbench.wording import abridged
 
@@ -12,9 +12,11 @@ LABEL_CHARACTERS = 28
 MOST_SERIES = 8  # as many colours and symbols as can be told apart; the others are in the table only
 MOST_LEFT_OUT = 12
 DOUBTFUL = "Hollow on a yellow ground: not converged, or conditions not VALID."
+_SMALLEST, _LARGEST = 1e-100, 1e100  # beyond these nothing was measured, and axes run out of numbers
 _ROOM = 0.07  # beyond the outermost points, as a part of what a logarithmic axis spans
 _LEAST_ROOM = 1.15  # as a factor
 _WIDE = 1000  # a logarithmic axis that spans more than this has its ticks at powers of ten only
+_POWER = re.compile(r"^1·(?=10)")
 _ZEROS = re.compile(r"(\.\d*?)0+(?=\D|$)")
 
 
@@ -92,6 +94,11 @@ class SeriesChart:
     kind: Literal["series"] = "series"
 
 
+def drawable(value: float | None) -> TypeGuard[float]:
+    """Whether a logarithmic axis can have it: positive, finite, and of a size that something can have."""
+    return value is not None and _SMALLEST < value < _LARGEST
+
+
 def linear_axis(label: str, most: float, text: Callable[[float], str]) -> Axis:
     """From zero to a little beyond the largest value."""
     high = most * 1.05 or 1.0
@@ -115,8 +122,10 @@ def log_axis(
 
 
 def ticks(values: Iterable[float], text: Callable[[float], str]) -> tuple[Tick, ...]:
-    """Written without zeros at the end: they are round numbers, not figures."""
-    return tuple(Tick(at=value, text=_ZEROS.sub(_without_a_bare_point, text(value))) for value in values)
+    """Written without zeros at the end, powers of ten without a factor: they are round numbers, not figures."""
+    return tuple(
+        Tick(at=value, text=_POWER.sub("", _ZEROS.sub(_without_a_bare_point, text(value)))) for value in values
+    )
 
 
 def linear_ticks(low: float, high: float) -> list[float]:
@@ -135,9 +144,9 @@ def log_ticks(low: float, high: float) -> list[float]:
     return found if len(found) > 1 else linear_ticks(low, high)
 
 
-def distinct_labels(names: Sequence[str]) -> list[str]:
+def distinct_labels(names: Sequence[str], characters: int = LABEL_CHARACTERS) -> list[str]:
     """Short enough for a chart, and numbered where that leaves several the same."""
-    short = [abridged(name, LABEL_CHARACTERS) for name in names]
+    short = [abridged(name, characters) for name in names]
     return [name if short.count(name) == 1 else f"{name} ({index})" for index, name in enumerate(short, 1)]
 
 

@@ -8,7 +8,7 @@ from typing import Literal
 from vitbench import units
 from vitbench.records import Memory
 from vitbench.reports.memory import MemoryRow, MemorySection
-from vitbench.reports.series import Axis, distinct_labels, ticks
+from vitbench.reports.series import Axis, distinct_labels, drawable, ticks
 from vitbench.reports.throughput import conditions, shared_conditions
 
 MOST_STACK_CHARTS = 8
@@ -109,7 +109,7 @@ def _stack(label: str, row: MemoryRow, memory: Memory) -> Stack:
 
 
 def _size(value: float) -> float:
-    return value if math.isfinite(value) and value > 0 else 0
+    return value if drawable(value) else 0
 
 
 def _bytes_axis(most: float) -> Axis:

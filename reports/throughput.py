@@ -71,7 +71,7 @@ class Measurement:
 
     @property
     def absence(self) -> str:
-        """Why there is no figure, in a word or two."""
+        """Why there is no figure that can be used, in a word or two."""
         outcome = str(self.record.outcome)
         return "no usable figure" if outcome == Outcome.MEASURED else outcome
 
@@ -103,7 +103,7 @@ class Comparison:
 
     def share(self, row: Measurement) -> float:
         """The row's figure as a part of the largest one."""
-        return (row.throughput.median or 0.0) / self.fastest if self.fastest else 0.0
+        return max(0.0, (row.throughput.median or 0.0) / self.fastest) if self.fastest else 0.0
 
 
 def comparisons(runs: Sequence[Run], labels: Sequence[str]) -> tuple[Comparison, ...]:
@@ -188,7 +188,7 @@ def _throughput(record: MeasurementRecord) -> Throughput:
 
 def _rate(batch: int, latency_s: float | None) -> float | None:
     latency = figure(latency_s)
-    return batch / latency if latency and figure(batch) else None
+    return figure(batch / latency) if latency and figure(batch) else None
 
 
 def figure(value: object) -> float | None:

@@ -11,13 +11,14 @@ import pytest
 from sample_charts import MIB, SPEEDS, cell, kernel, many_cells, measured, memory
 from sample_runs import header, hostile, measurement, run_of
 
-from vitbench.records import Outcome, Record
+from vitbench.records import MeasurementRecord, Outcome, Record
 from vitbench.reports import model, render
 from vitbench.reports.charts import Charts
 from vitbench.reports.distributions import quantiles
 from vitbench.reports.pareto import pareto_front
+from vitbench.reports.ratios import MOST_RATIOS, RatioChart
 from vitbench.reports.series import MOST_SERIES, linear_ticks, log_axis, log_ticks, ticks
-from vitbench.units import data_size, seconds
+from vitbench.units import data_size, number, seconds
 
 CHART_DATA = r'<script type="application/json" id="chart-data">(.*?)</script>'
 
@@ -226,6 +227,7 @@ def test_ticks_are_round_numbers_without_zeros_at_their_end() -> None:
     assert [tick.text for tick in ticks(log_ticks(4.1e-5, 1.1e-3), seconds)] == [
         "50 µs", "100 µs", "200 µs", "500 µs", "1 ms",
     ]  # fmt: skip
+    assert [tick.text for tick in ticks([1e-6, 1.1e-6, 1e-3, 1e10], number)] == ["10⁻⁶", "1.1·10⁻⁶", "0.001", "10¹⁰"]
     assert [tick.text for tick in ticks([0, 1.5 * 2**30, 200 * 2**20], data_size)] == ["0 B", "1.5 GiB", "200 MiB"]
 
 
@@ -233,6 +235,62 @@ def test_an_axis_of_one_value_has_room_and_ticks() -> None:
     axis = log_axis("time", [0.03], seconds)
     assert axis.low < 0.03 < axis.high
     assert len(axis.ticks) > 1
+
+
+# --- runs against the first ---
+
+
+def slower(records: list[Record], factor: float) -> list[Record]:
+    """The same run, with every time so many times as long."""
+    return [
+        replace(
+            one,
+            latency_s=one.latency_s * factor,
+            latency_low_s=(one.latency_low_s or 0) * factor,
+            latency_high_s=(one.latency_high_s or 0) * factor,
+        )
+        if isinstance(one, MeasurementRecord) and one.latency_s
+        else one
+        for one in records
+    ]
+
+
+def ratios_of(after: list[Record], folder: Path, before: list[Record] | None = None) -> RatioChart:
+    runs = [run_of(records, folder / name) for name, records in (("before", before or measured()), ("after", after))]
+    (chart,) = model.build(runs).charts.ratios
+    return chart
+
+
+def test_ratios_stand_on_a_logarithmic_axis_that_has_one_and_every_interval(tmp_path: Path) -> None:
+    chart = ratios_of(slower(measured(), 1.25), tmp_path)
+    assert {point.word for point in chart.points} == {"slower"}
+    assert chart.points[0].value == pytest.approx(1.25)
+    assert chart.points[0].low == pytest.approx(1.25 * 0.988 / 1.014)
+    assert chart.points[0].told == "1.25× (1.22 – 1.28): slower\n21.8 ms before, 27.2 ms now"
+    assert chart.axis.log
+    assert chart.axis.low < 1 < max(point.high or 0 for point in chart.points) < chart.axis.high
+    assert 1 in [tick.at for tick in chart.axis.ticks]
+    assert len({point.label for point in chart.points}) == len(chart.points)
+
+
+def test_a_ratio_that_cannot_be_believed_says_why(tmp_path: Path) -> None:
+    notes = {point.label: point.note for point in ratios_of(measured(), tmp_path).points}
+    assert notes["timm, Ti/16@224, batch 16"] == "INVALID"
+    assert notes["efficient, attention, float16"] == "not converged"
+
+
+def test_of_many_ratios_those_furthest_from_one_are_drawn_and_the_others_counted(tmp_path: Path) -> None:
+    many = many_cells(60)
+    after = [*many[:-2], *slower(many[-2:-1], 2.0), many[-1]]
+    chart = ratios_of(after, tmp_path, many)
+    assert len(chart.points) == MOST_RATIOS
+    assert chart.points[-1].word == "slower"
+    assert chart.left_out == ("20 cells nearer to 1: in the table",)
+
+
+def test_runs_that_share_no_cell_have_no_ratios(tmp_path: Path) -> None:
+    runs = [run_of([header(), cell(name, 1)], tmp_path / name) for name in ("timm", "reference")]
+    assert model.build(runs).charts.ratios == ()
 
 
 # --- the page ---

@@ -6,7 +6,8 @@ charts.drawings.bars = (chart, width, { here, figures: bars }) => {
   const { textWidth, ink } = charts;
   const narrow = width < 480;
   const marginLeft = narrow ? 4 : Math.min(width * 0.45, 16 + charts.widest);
-  const marginRight = narrow ? 8 : 12;
+  const widestTick = new Intl.NumberFormat("en").format(Math.ceil(Math.max(...chart.bars.map((bar) => bar.value))));
+  const marginRight = Math.max(narrow ? 8 : 12, textWidth(widestTick) / 2);
   const beside = 9;
   const end = (bar) => bar.high ?? bar.value;
   const note = (bar) => (bar.note ? `${bar.text}  ${bar.note}` : bar.text);
@@ -17,7 +18,7 @@ charts.drawings.bars = (chart, width, { here, figures: bars }) => {
   const above = (bar, between) => `${bar.label}${between}${note(bar)}`;
   const twoLines = narrow && chart.bars.some((bar) => textWidth(above(bar, "  ")) > across);
   const marginTop = twoLines ? 10 : 4;
-  const ticks = Math.max(3, width / 110);
+  const ticks = Math.max(2, across / Math.max(90, textWidth(widestTick) * 1.6));
   return Plot.plot({
     className: "plot",
     ariaLabel: `Bar chart of ${chart.axis}; the table below has the same figures`,

@@ -9,6 +9,14 @@ const charts = { drawings: {}, figures: {} };
     return ruler.measureText(text).width * 1.05; // the page's own font may come later, and be a little wider
   };
 
+  // As much of a text as there is room for.
+  charts.fitted = (text, pixels) => {
+    if (charts.textWidth(text) <= pixels) return text;
+    let end = text.length;
+    while (end > 1 && charts.textWidth(`${text.slice(0, end)}…`) > pixels) end -= 1;
+    return `${text.slice(0, end)}…`;
+  };
+
   // Eight colours (--series-1 to --series-8), and a symbol besides for whoever cannot tell them apart.
   charts.colour = (index) => `var(--series-${index + 1})`;
   charts.symbol = (index) => ["circle", "square", "triangle", "diamond", "star", "wye", "hexagon", "cross"][index];

@@ -13,7 +13,7 @@ charts.drawings.stacks = (chart, width, { hidden, here, figures: stacks }) => {
   const narrow = width < 480;
   const widest = Math.max(...chart.stacks.map((stack) => textWidth(stack.label)));
   const marginLeft = narrow ? 12 : Math.min(width * 0.45, 16 + widest);
-  const marginRight = 14 + (narrow ? 8 : Math.max(...chart.stacks.map((stack) => textWidth(stack.text))));
+  const marginRight = 14 + (narrow ? 14 : Math.max(...chart.stacks.map((stack) => textWidth(stack.text))));
   const parts = chart.stacks.flatMap((stack) =>
     stack.parts.map((part, index) => ({ ...part, index, label: stack.label, opacity: charts.strength(chart, stack.subject) })).filter((part) => !hidden.has(part.index)),
   );

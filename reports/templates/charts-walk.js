@@ -14,7 +14,7 @@
   };
   const chooseBy = (chart, figure) => {
     const same = chosen.name === figure.subject && chosen.row === (figure.row ?? "");
-    chosen.choose(chart.about ?? "implementation", same ? "" : figure.subject, figure.row);
+    chosen.choose(figure.about ?? chart.about ?? "implementation", same ? "" : figure.subject, figure.row);
   };
   const leave = (area) => {
     const one = charts.state.get(area.dataset.chart);
