@@ -90,7 +90,11 @@ def test_what_is_no_tensor_is_told_by_its_type(value: Any, told: str) -> None:
     assert str(caught.value) == told
 
 
-@pytest.mark.parametrize("value", [np.array([object()]), np.array(["a"]), Array("text"), Array([1.0])], ids=repr)
+@pytest.mark.parametrize(
+    "value",
+    [np.array([object()]), np.array(["a"]), Array("text"), Array([1.0])],
+    ids=["objects", "strings", "no array", "a list"],
+)
 def test_an_array_of_anything_but_numbers_is_the_candidates_failure(value: Any) -> None:
     kind = type(value).__name__
     with pytest.raises(RequirementFailed, match=rf"^logits\(\) returned a {kind} that is no array of numbers: "):
