@@ -53,6 +53,14 @@ R50 = ResNetConfig()
 # epsilon are those of the authors' code for hybrids, which differs from BiT's in them.
 R50_STAGE_3 = ResNetConfig(depths=(3, 4, 9), pre_activation=False, padding="same", group_norm_eps=1e-6)
 MINIATURE = ResNetConfig(depths=(1, 1), width=2, num_groups=1, pre_activation=False, padding="same")  # H/8, C' = 16
+RESNETS = {  # as the paper names them, R<layers>x<width>: R50x1 of Table 6, and smaller ones for small images
+    "R8x1/8": ResNetConfig(depths=(1, 1), width=8, num_groups=4),
+    "R8x1/4": ResNetConfig(depths=(1, 1), width=16, num_groups=8),
+    "R14x1/4": ResNetConfig(depths=(2, 2), width=16, num_groups=8),
+    "R14x1/2": ResNetConfig(depths=(1, 1, 1, 1), width=32),
+    "R26x1": ResNetConfig(depths=(2, 2, 2, 2)),
+    "R50x1": R50,
+}
 
 
 # --- the pieces ----------------------------------------------------------------------------------------------

@@ -1,12 +1,14 @@
 """The paper's ResNet: against timm's with the same weights, and by hand."""
 
 from dataclasses import replace
+from fractions import Fraction
+from functools import partial
 from typing import Any
 
 import pytest
 import timm
 import torch
-from timm.layers import StdConv2dSame
+from timm.layers import GroupNormAct, StdConv2d, StdConv2dSame
 from timm.models.resnetv2 import ResNetV2
 from torch import Tensor, nn
 
@@ -14,6 +16,7 @@ from vitbench.reference.resnet import (
     MINIATURE,
     R50,
     R50_STAGE_3,
+    RESNETS,
     FeatureExtractor,
     ResNet,
     ResNetConfig,
@@ -78,6 +81,44 @@ def test_r50x1_has_the_parameters_and_the_logits_of_timms() -> None:
         theirs.head.fc.weight.copy_(ours.head.weight[..., None, None])
         theirs.head.fc.bias.copy_(ours.head.bias.normal_())
         for size in ((64, 96), (33, 71)):
+            images = normal(2, 3, *size)
+            assert_close(ours(images), theirs(images))
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("R8x1/8", 9_170),
+        ("R8x1/4", 32_410),
+        ("R14x1/4", 54_746),
+        ("R14x1/2", 2_017_578),
+        ("R26x1", 13_958_986),
+    ],
+)
+def test_every_size_has_the_parameters_and_the_logits_of_timms(name: str, parameters: int) -> None:
+    config = replace(RESNETS[name], weight_eps=TIMM_WEIGHT_EPS)
+    layers = 3 * sum(config.depths) + 2  # each block has three; the root and the head
+    assert (name, scalars(ResNet(config, 10))) == (f"R{layers}x{Fraction(config.width, 64)}", parameters)
+    ours = ResNet(config, 10).double()
+    theirs = ResNetV2(
+        layers=list(config.depths),
+        channels=[4 * config.width * 2**i for i in range(len(config.depths))],
+        stem_chs=config.width,
+        num_classes=10,
+        conv_layer=partial(StdConv2d, eps=TIMM_WEIGHT_EPS),
+        norm_layer=partial(GroupNormAct, num_groups=config.num_groups),
+        stem_type="fixed",
+    )
+    theirs = theirs.double().eval()
+    assert scalars(theirs) == parameters
+    pairs = paired(ours.features, theirs)
+    assert ours.norm is not None
+    pairs += zip(ours.norm.parameters(), theirs.norm.parameters(), strict=True)
+    pairs.append((ours.head.bias, theirs.head.fc.bias))
+    exercise(pairs)
+    with torch.no_grad():
+        theirs.head.fc.weight.copy_(ours.head.weight.normal_()[..., None, None])
+        for size in ((32, 48), (19, 37)):
             images = normal(2, 3, *size)
             assert_close(ours(images), theirs(images))
 
