@@ -71,6 +71,7 @@ DEVIATIONS = (
     Deviation(
         id="attention-softmax-axis",
         summary="softmax over the queries",
+        remedy="take the softmax over the keys: dim=-1",
         replaces={"vit.attention_weights": _softmax_over_queries},
         breaks="VIT-ATTN-ROWS",
         known_from="nerminnuraydogan/vision-transformer #1",
@@ -78,12 +79,14 @@ DEVIATIONS = (
     Deviation(
         id="attention-not-softmax",
         summary="centred scores for softmax weights",
+        remedy="use a softmax for the attention weights",
         replaces={"vit.attention_weights": _relu_attention},
         breaks="VIT-ATTN-ROWS",
     ),
     Deviation(
         id="attention-scale-by-width",
         summary="attention scaled by 1/√D instead of 1/√D_h",
+        remedy="scale by head_dim ** -0.5, not by width ** -0.5",
         replaces={"vit.multi_head_self_attention": _scaled_by_width},
         breaks="VIT-ATTN-SCALE",
         known_from="vit-pytorch #65",
@@ -91,30 +94,35 @@ DEVIATIONS = (
     Deviation(
         id="attention-unscaled",
         summary="attention not scaled",
+        remedy="scale the scores by head_dim ** -0.5",
         replaces={"vit.attention_scale": lambda head_dim: 1.0},
         breaks="VIT-ATTN-SCALE",
     ),
     Deviation(
         id="attention-causal",
         summary="a causal mask",
+        remedy="attend without a mask: is_causal=False",
         replaces={"vit.attention_weights": _causal},
         breaks="VIT-ATTN-UNIFORM",
     ),
     Deviation(
         id="attention-own-token",
         summary="a little of each token added to what it attends to",
+        remedy="let attention return the weighted values alone; the residual is added in the block",
         replaces={"vit.multi_head_self_attention": _own_token_twice},
         breaks="VIT-ATTN-UNIFORM",
     ),
     Deviation(
         id="attention-keys-as-queries",
         summary="keys and queries exchanged",
+        remedy="exchange query and key, in the forward pass or in load()",
         replaces={"vit.attention_weights": _keys_and_queries_swapped},
         breaks="VIT-ATTN-KEY-BIAS",
     ),
     Deviation(
         id="attention-values-as-keys",
         summary="values and keys exchanged, as by a fused projection read in another order",
+        remedy="take query, key and value out of the packed projection in that order, or pack them so in load()",
         replaces={"vit.multi_head_self_attention": _values_and_keys_swapped},
         breaks="VIT-ATTN-KEY-BIAS",
         known_from="libai #146, vLLM #42803",
@@ -122,6 +130,7 @@ DEVIATIONS = (
     Deviation(
         id="heads-merged-without-transpose",
         summary="heads merged without transposing tokens and heads",
+        remedy="transpose heads and tokens before they are merged: x.transpose(1, 2).flatten(2)",
         replaces={"vit.merge_heads": _merged_without_transpose},
         breaks="VIT-ATTN-HEADS",
         known_from="jsbaan/transformer #6",
@@ -129,12 +138,14 @@ DEVIATIONS = (
     Deviation(
         id="heads-interleaved",
         summary="features dealt to the heads in turn",
+        remedy="give each head D_h features in a row: unflatten(-1, (heads, D_h)), not (D_h, heads)",
         replaces={"vit.split_heads": _interleaved_heads},
         breaks="VIT-ATTN-HEADS",
     ),
     Deviation(
         id="heads-one-wide",
         summary="one wide head instead of several",
+        remedy="split into config.num_heads heads",
         replaces={"vit.split_heads": _one_wide_head},
         breaks="VIT-ATTN-SEPARATE-HEADS",
         known_from="kornia #2186",

@@ -15,6 +15,7 @@ class Rewriting:
     id: str
     summary: str  # completes "equals the paper's ViT with …"
     replaces: Mapping[str, Any]  # "vit.attention_scale" -> another function; "adapter." is the reference's
+    remedy: str = ""  # what to change; empty where no logits, gradients or resized positions can show it
 
     @contextmanager
     def applied(self) -> Iterator[None]:
@@ -35,6 +36,22 @@ class Rewriting:
         finally:
             for patch in reversed(patches):
                 patch.stop()
+
+
+def together(first: Rewriting, second: Rewriting) -> Rewriting | None:
+    """Both at once; None where they replace the same function, and nobody knows what both would make of it."""
+    shared = {target: second.replaces[target] for target in first.replaces if target in second.replaces}
+    if not all(hasattr(replacement, "after") for replacement in shared.values()):
+        return None
+    if not all(hasattr(first.replaces[target], "after") for target in shared):
+        return None
+    composed = {target: replacement.after(first.replaces[target]) for target, replacement in shared.items()}
+    return Rewriting(
+        id=f"{first.id} + {second.id}",
+        summary=f"{first.summary}, and {second.summary}",
+        replaces={**first.replaces, **second.replaces, **composed},
+        remedy=f"{first.remedy}; and {second.remedy}",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -40,6 +40,7 @@ DEVIATIONS = (
     Deviation(
         id="pool-mean-of-all",
         summary="the mean of all tokens for the class token",
+        remedy='read the class token alone where pool="class_token"',
         replaces={"vit.pool": _mean_of_all},
         breaks="VIT-HEAD-CLASS-TOKEN",
         known_from="vit-pytorch #226",
@@ -47,6 +48,7 @@ DEVIATIONS = (
     Deviation(
         id="pool-mean-counts-class",
         summary="the class token counted in the mean of the patches",
+        remedy="leave the class token out of the mean: z[:, 1:].mean(dim=1)",
         replaces={"vit.pool": _mean_counts_class},
         breaks="VIT-HEAD-MEAN",
         known_from="vit-pytorch #226",
@@ -54,18 +56,21 @@ DEVIATIONS = (
     Deviation(
         id="head-tanh-left-in",
         summary="a tanh left before the fine-tuning head",
+        remedy='take the tanh out where head="linear"',
         replaces={"vit.head": _tanh_left_in},
         breaks="VIT-HEAD-LINEAR",
     ),
     Deviation(
         id="head-without-bias",
         summary="the head's bias left out",
+        remedy="declare head_bias=False in `conventions`, or give the head its bias; check that load() fills it",
         replaces={"vit.head": _no_head_bias},
         breaks="VIT-HEAD-LOGITS",
     ),
     Deviation(
         id="head-hidden-lost",
         summary="the pre-training head without its hidden layer",
+        remedy='build the hidden layer where head="mlp", and load it',
         replaces={"vit.head": _hidden_layer_lost},
         breaks="VIT-HEAD-HIDDEN",
         known_from="timm 85f894e0",
@@ -73,6 +78,7 @@ DEVIATIONS = (
     Deviation(
         id="batch-seen",
         summary="a hundredth of the batch's mean taken from every representation",
+        remedy="compute each image by itself: look for a mean, or a norm, over the batch",
         replaces={"vit.head": _logits_per_batch},
         breaks="VIT-PURE-BATCH",
     ),

@@ -36,6 +36,7 @@ DEVIATIONS = (
     Deviation(
         id="activation-tanh",
         summary="the tanh form of GELU, undeclared",
+        remedy='declare activation="gelu_tanh" in `conventions`, or use GELU by erf: approximate="none"',
         replaces=_activation(vit.gelu_tanh),
         breaks="VIT-MLP-ACTIVATION",
         known_from="timm #1754",
@@ -43,6 +44,7 @@ DEVIATIONS = (
     Deviation(
         id="activation-quick",
         summary="QuickGELU, undeclared",
+        remedy='declare activation="quick_gelu" in `conventions`, or use GELU by erf',
         replaces=_activation(vit.quick_gelu),
         breaks="VIT-MLP-ACTIVATION",
         known_from="eqxvision 0.2.8",
@@ -50,18 +52,21 @@ DEVIATIONS = (
     Deviation(
         id="activation-relu",
         summary="ReLU for GELU",
+        remedy="use GELU between the two layers of the MLP",
         replaces=_activation(torch.relu),
         breaks="VIT-MLP-ACTIVATION",
     ),
     Deviation(
         id="mlp-mixes-tokens",
         summary="a tenth of the tokens' mean in every token's hidden layer",
+        remedy="apply the MLP to each token by itself",
         replaces={"vit.mlp": _mlp_mixes_tokens},
         breaks="VIT-MLP-TOKENWISE",
     ),
     Deviation(
         id="mlp-unit-lost",
         summary="the last hidden unit without effect",
+        remedy="use all mlp_dim hidden units",
         replaces={"vit.mlp": _hidden_units_lost},
         breaks="VIT-MLP-WIDTH",
     ),

@@ -41,6 +41,7 @@ DEVIATIONS = (
     Deviation(
         id="norm-epsilon-1e-5",
         summary="LayerNorm epsilon 1e-5 where 1e-6 is declared",
+        remedy="declare layer_norm_eps=1e-5 in `conventions`, or pass eps=1e-6",
         replaces={"vit.layer_norm": _epsilon(1e-5)},
         breaks="VIT-NORM-EPSILON",
         known_from="transformers #18137",
@@ -48,18 +49,21 @@ DEVIATIONS = (
     Deviation(
         id="norm-unbiased",
         summary="the unbiased variance in LayerNorm",
+        remedy="divide by the biased variance: var(unbiased=False), over D and not D - 1",
         replaces={"vit.layer_norm": _unbiased},
         breaks="VIT-NORM-EPSILON",
     ),
     Deviation(
         id="norm-rms",
         summary="RMSNorm for LayerNorm",
+        remedy="use LayerNorm: take the mean off before dividing by the deviation",
         replaces={"vit.layer_norm": _rms_norm},
         breaks="VIT-NORM-SHIFT",
     ),
     Deviation(
         id="norm-final-missing",
         summary="no final LayerNorm",
+        remedy="apply the final LayerNorm before the head",
         replaces={"vit.representation": _no_final_norm},
         breaks="VIT-NORM-FINAL",
         known_from="mlc-llm #3456, vit-pytorch #274",

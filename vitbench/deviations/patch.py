@@ -80,6 +80,8 @@ DEVIATIONS = (
     Deviation(
         id="patches-dilated",
         summary="patches made of pixels that lie a grid's width apart, not of neighbours",
+        remedy="cut patches out of neighbouring pixels: reshape to (rows, P_h, columns, P_w), not (P_h, rows, "
+        "P_w, columns)",
         replaces={"vit.patches": _dilated},
         breaks="VIT-PATCH-LOCALITY",
         known_from="vit-pytorch 825a948",
@@ -87,12 +89,14 @@ DEVIATIONS = (
     Deviation(
         id="patches-column-major",
         summary="patches read column by column",
+        remedy="flatten the patch grid row by row: (rows, columns), not (columns, rows)",
         replaces={"vit.patches": _column_major},
         breaks="VIT-PATCH-RASTER",
     ),
     Deviation(
         id="patches-pixels-first",
         summary="patches flattened as (P_h, P_w, C) with weights laid out for (C, P_h, P_w)",
+        remedy="flatten each patch as (C, P_h, P_w), or permute the projection's weight in load()",
         replaces={"vit.patches": _pixels_first},
         breaks="VIT-PATCH-PROJECTION",
     ),
@@ -112,6 +116,8 @@ DEVIATIONS = (
     Deviation(
         id="patches-mixed",
         summary="a tenth of the previous patch added to each patch token",
+        remedy="keep each patch token to its own patch: look for an overlap, a shift or a convolution behind "
+        "the projection",
         replaces={"vit.patch_tokens": _mixed_patches},
         breaks="VIT-PATCH-LOCALITY",
     ),
@@ -124,6 +130,7 @@ DEVIATIONS = (
     Deviation(
         id="patch-projection-activated",
         summary="a GELU behind the patch projection",
+        remedy="take the activation behind the patch projection out",
         replaces={"vit.patch_tokens": lambda *arguments: vit.gelu(_patch_tokens(*arguments))},
         breaks="VIT-PATCH-LINEAR",
     ),
@@ -143,6 +150,7 @@ DEVIATIONS = (
     Deviation(
         id="channels-rolled-unless-three",
         summary="channels in another order unless there are three",
+        remedy="take the channels in the order given, whatever their number",
         replaces={"vit.patches": _colour_only},
         breaks="VIT-PATCH-CHANNELS",
     ),

@@ -131,6 +131,7 @@ DEVIATIONS = (
     Deviation(
         id="resized-equal-count-kept",
         summary="a model that keeps its positions at a size of as many patches",
+        remedy="compare the grids, not the numbers of patches, before the table is kept as it is",
         replaces=_resized(_equal_count_kept),
         breaks="VIT-POS-MODEL",
         known_from="timm #2737",
@@ -138,6 +139,7 @@ DEVIATIONS = (
     Deviation(
         id="resized-fewer-cut",
         summary="positions cut off where a model gets fewer patches",
+        remedy="resize the table where there are fewer patches too, and do not cut it",
         replaces=_resized(_fewer_cut),
         breaks="VIT-POS-MODEL",
     ),
@@ -174,6 +176,7 @@ DEVIATIONS = (
     Deviation(
         id="resized-pools-class-token",
         summary="the class token in place of the mean at another size",
+        remedy="keep the pooling when the image size changes",
         replaces=_resized(_class_token_only),
         breaks="VIT-POS-MODEL",
     ),

@@ -38,6 +38,7 @@ DEVIATIONS = (
     Deviation(
         id="class-token-last",
         summary="the class token behind the patches",
+        remedy="put the class token before the patches: cat([class_token, patches], dim=1)",
         replaces={"vit.prepend_class_token": _class_last},
         breaks="VIT-TOKEN-CLASS-FIRST",
         known_from="llama.cpp #25814",
@@ -45,6 +46,7 @@ DEVIATIONS = (
     Deviation(
         id="class-token-twice",
         summary="two class tokens",
+        remedy="prepend the class token once",
         replaces={
             "vit.prepend_class_token": _two_class_tokens,
             "vit.add_positions": lambda z, p: z + torch.cat([p[:, :1], p], dim=1),
@@ -54,6 +56,7 @@ DEVIATIONS = (
     Deviation(
         id="class-token-not-expanded",
         summary="the class token in the first image of a batch only",
+        remedy="expand the class token to every image of the batch",
         replaces={"vit.prepend_class_token": _class_in_first_image},
         breaks="VIT-TOKEN-CLASS-EXPANDED",
         known_from="vit-pytorch 8fb261c",
@@ -61,6 +64,8 @@ DEVIATIONS = (
     Deviation(
         id="class-token-without-position",
         summary="no position embedding on the class token, undeclared",
+        remedy="declare class_token_has_position=False in `conventions`, or add the table's first row to the "
+        "class token",
         replaces={"vit.embed": _class_has_no_position},
         breaks="VIT-TOKEN-POSITION",
         known_from="labml #221",
@@ -68,6 +73,7 @@ DEVIATIONS = (
     Deviation(
         id="positions-missing",
         summary="no position embeddings",
+        remedy="add the position embedding to the tokens; check that load() fills it",
         replaces={"vit.add_positions": lambda z, positions: z},
         breaks="VIT-TOKEN-ORDER",
         known_from="TensorRT-LLM #11065",
@@ -75,6 +81,7 @@ DEVIATIONS = (
     Deviation(
         id="positions-twice",
         summary="position embeddings added twice",
+        remedy="add the position embedding once",
         replaces={"vit.add_positions": lambda z, positions: z + 2 * positions},
         breaks="VIT-TOKEN-POSITION",
         known_from="candle #2286",

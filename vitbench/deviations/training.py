@@ -73,12 +73,14 @@ DEVIATIONS = (
     Deviation(
         id="gradient-attention-detached",
         summary="no gradient through the attention weights",
+        remedy="keep the attention weights in the graph: look for detach() or no_grad()",
         replaces={"vit.attention_weights": lambda query, key: _attention_weights(query, key).detach()},
         breaks="VIT-TRAIN-GRADIENT",
     ),
     Deviation(
         id="gradient-mlp-doubled",
         summary="twice the gradient through the MLP",
+        remedy="let the gradient pass the MLP once: look at the checkpointing, or at the function's own backward()",
         replaces={"vit.mlp": _mlp_gradient_doubled},
         breaks="VIT-TRAIN-GRADIENT",
         known_from="timm 869bac25",
@@ -86,12 +88,14 @@ DEVIATIONS = (
     Deviation(
         id="gradient-mean-detached",
         summary="no gradient through the mean of the patches",
+        remedy="keep the mean of the patches in the graph: look for detach() or no_grad()",
         replaces={"vit.pool": _mean_detached},
         breaks="VIT-TRAIN-GRADIENT",
     ),
     Deviation(
         id="gradient-head-hidden-detached",
         summary="no gradient through the hidden layer of the pre-training head",
+        remedy="keep the pre-training head's hidden layer in the graph: look for detach() or no_grad()",
         replaces={"vit.HEAD_ACTIVATIONS": {name: _detached(f) for name, f in vit.HEAD_ACTIVATIONS.items()}},
         breaks="VIT-TRAIN-GRADIENT",
     ),
@@ -110,18 +114,21 @@ DEVIATIONS = (
     Deviation(
         id="gradient-query-bias-dead",
         summary="a query bias that is used and never learned",
+        remedy="let the query bias learn: a parameter used without detach(), and no buffer",
         replaces={"vit.multi_head_self_attention": _query_bias_frozen},
         breaks="VIT-TRAIN-LIVE",
     ),
     Deviation(
         id="gradient-patches-detached",
         summary="a frozen patch embedding",
+        remedy="keep the patch embedding in the graph: look for detach(), no_grad() or requires_grad_(False)",
         replaces={"vit.patch_tokens": lambda *arguments: _patch_tokens(*arguments).detach()},
         breaks="VIT-TRAIN-LIVE",
     ),
     Deviation(
         id="gradient-images-detached",
         summary="no gradient for the images",
+        remedy="keep the images in the graph: look for detach() on the input",
         replaces={"vit.patches": lambda images, config: _patches(images.detach(), config)},
         breaks="VIT-TRAIN-IMAGES",
     ),

@@ -1,0 +1,177 @@
+"""A candidate that fails is told where it diverges first, and what it computes instead."""
+
+from collections.abc import Mapping
+
+import pytest
+import torch
+from torch import Tensor
+
+from vitbench.adapter import Adapter, Conventions, Model, ViTConfig
+from vitbench.adapters.reference import ReferenceAdapter
+from vitbench.candidate import Candidate
+from vitbench.deviations import BANK, DeviantAdapter
+from vitbench.deviations.conventions import alternatives
+from vitbench.deviations.deviation import Rewriting, together
+from vitbench.diagnosis.answers import answers
+from vitbench.diagnosis.asked import SUGGESTING, questions
+from vitbench.diagnosis.diagnose import Failures, diagnose
+from vitbench.diagnosis.known import applies, known
+from vitbench.diagnosis.place import first_divergence
+from vitbench.diagnosis.record import Diagnosis
+from vitbench.reference import vit
+from vitbench.specification import REQUIREMENTS
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+class Bare(Adapter):
+    """What any adapter has, of another one: build, load and logits."""
+
+    def __init__(self, inner: Adapter) -> None:
+        self.name, self.conventions, self._inner = inner.name, inner.conventions, inner
+
+    def build(self, config: ViTConfig) -> Model:
+        return self._inner.build(config)
+
+    def load(self, model: Model, state: Mapping[str, Tensor]) -> None:
+        self._inner.load(model, state)
+
+    def logits(self, model: Model, images: Tensor) -> Tensor:
+        return self._inner.logits(model, images)
+
+
+def diagnosis_of(adapter: Adapter) -> Diagnosis:
+    return diagnose(Candidate(adapter), Failures(count=1, checks={}))
+
+
+def stage_of(adapter: Adapter) -> tuple[str, str]:
+    candidate = Candidate(adapter)
+    first = next(a for a in answers(candidate, questions(candidate, SUGGESTING)) if a.diverges)
+    place = first_divergence(candidate, first.question, first.error, first.tolerance)
+    return str(place.stage), place.by
+
+
+STAGES = {
+    "patches-pixels-first": "the patch tokens",
+    "positions-missing": "the tokens z_0 (class token and positions)",
+    "attention-unscaled": "block 0: attention",
+    "activation-tanh": "block 0: the MLP",
+    "block-post-norm": "block 0: attention",
+    "head-scaled": "the head",
+}
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_the_first_stage_that_diverges_is_found_by_taps(name: str) -> None:
+    assert stage_of(DeviantAdapter(BANK[name])) == (STAGES[name], "taps")
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_the_first_stage_that_diverges_is_found_without_taps(name: str) -> None:
+    assert stage_of(Bare(DeviantAdapter(BANK[name]))) == (STAGES[name], "probes")
+
+
+def test_blocks_that_agree_one_by_one_and_not_together_are_told_as_such() -> None:
+    assert "each block by itself agrees" in stage_of(Bare(DeviantAdapter(BANK["block-mlp-first"])))[0]
+
+
+def test_gradients_and_resized_positions_are_stages_too() -> None:
+    assert stage_of(DeviantAdapter(BANK["gradient-mlp-doubled"])) == ("the gradients (the logits agree)", "answers")
+    resized = "the resized positions (at its own size the model agrees)"
+    assert stage_of(DeviantAdapter(BANK["resize-nearest"])) == (resized, "answers")
+
+
+def test_a_deviation_is_named_with_what_to_change() -> None:
+    found = diagnosis_of(DeviantAdapter(BANK["norm-epsilon-1e-5"]))
+    assert found.sentence == "matches the paper's ViT with LayerNorm epsilon 1e-5 for the declared 1e-6"
+    assert [cause.remedy for cause in found.causes] == [
+        "declare layer_norm_eps=1e-5 in `conventions`, or pass eps=1e-6"
+    ]
+    assert found.stage == "block 0: attention"
+
+
+def test_a_deviation_is_named_relative_to_what_is_declared() -> None:
+    declared = Conventions(layer_norm_eps=1e-5, activation="gelu_tanh")
+    found = diagnosis_of(Bare(DeviantAdapter(activation("gelu_tanh", vit.gelu), declared)))
+    assert [cause.summary for cause in found.causes] == ["GELU by erf for the declared the tanh form of GELU"]
+
+
+def activation(name: str, function: object) -> Rewriting:
+    return Rewriting(id="other", summary="", replaces={"vit.ACTIVATIONS": {**vit.ACTIVATIONS, name: function}})
+
+
+@pytest.mark.parametrize("name", ["attention-scale-twice", "gradient-attention-detached", "resize-axes-swapped"])
+def test_logits_gradients_and_positions_each_lead_to_a_name(name: str) -> None:
+    found = diagnosis_of(DeviantAdapter(BANK[name]))
+    assert [cause.id for cause in found.causes] == [name]
+
+
+def test_taps_tell_apart_what_logits_cannot() -> None:
+    found = diagnosis_of(DeviantAdapter(BANK["positions-column-major"]))
+    assert [cause.id for cause in found.causes] == ["positions-column-major"]
+
+
+def test_what_nothing_tells_apart_is_all_named() -> None:
+    found = diagnosis_of(Bare(DeviantAdapter(BANK["patches-column-major"])))
+    assert {cause.id for cause in found.causes} == {"patches-column-major", "positions-column-major"}
+    assert found.sentence.endswith("(no answer tells these apart)")
+
+
+def test_a_defect_that_is_not_known_gets_a_stage_and_no_name() -> None:
+    softened = activation("gelu", lambda x: vit.gelu(x) + 0.01 * torch.sin(x))
+    found = diagnose(Candidate(DeviantAdapter(softened)), Failures(count=1, checks={}), budget_s=2)
+    assert (found.causes, found.stage) == ([], "block 0: the MLP")
+    assert "no deviation known here has its answers" in found.sentence
+
+
+def test_a_candidate_that_is_right_gets_no_name_and_no_stage() -> None:
+    found = diagnosis_of(ReferenceAdapter())
+    assert (found.causes, found.stage) == ((), "")
+    assert found.sentence.startswith("none: it computes what the paper's ViT computes")
+
+
+def test_the_search_ends_when_its_time_is_over() -> None:
+    ticks = iter(range(100_000))
+    candidate = Candidate(DeviantAdapter(BANK["attention-sink"]))
+    found = diagnose(candidate, Failures(count=1, checks={}), budget_s=100, clock=lambda: float(next(ticks)))
+    assert (found.out_of_time, found.causes, found.budget_s) == (True, [], 100)
+    assert "then the time was over" in found.evidence
+
+
+def test_every_deviation_within_parity_says_what_to_change() -> None:
+    silent = [d.id for d in BANK.values() if applies(REQUIREMENTS[d.breaks]) and not d.remedy]
+    assert sorted(silent) == sorted(UNSEEN)
+
+
+UNSEEN = (
+    # What they refuse shows it, or what they accept, and nothing that they compute of images that fit.
+    *("patch-channels-cut", "patch-grey-repeated", "patches-cropped", "patches-one-short"),
+    *("images-square-only", "patches-square-only", "resize-square-assumed", "heads-fixed"),
+    # Dropout shows it, a second change of size, a step of training, or another dtype.
+    *("gradient-forgets-dropout", "gradient-forgets-drop-path", "resized-without-dropout", "resized-without-drop-path"),
+    *("resized-first-grid-remembered", "resized-frozen", "resized-half-promoted"),
+)
+
+
+def test_every_deviation_that_is_tried_has_a_sentence_and_a_remedy() -> None:
+    for one in known(Conventions()):
+        assert one.summary, one.id
+        assert one.remedy, one.id
+
+
+@pytest.mark.parametrize("declared", [Conventions(), Conventions(layer_norm_eps=1e-12, qkv_bias=False, pre_norm=True)])
+def test_no_convention_is_offered_that_is_declared(declared: Conventions) -> None:
+    ids = [one.id for one in alternatives(declared)]
+    assert len(ids) == len(set(ids))
+    assert ("norm-epsilon-1e-12" in ids) == (declared.layer_norm_eps != 1e-12)
+    assert ("pre-norm-undeclared" in ids) is not declared.pre_norm
+
+
+def test_two_deviations_of_one_function_are_not_put_together() -> None:
+    assert together(BANK["attention-causal"], BANK["attention-softmax-axis"]) is None
+
+
+def test_two_changes_of_weights_are_put_together() -> None:
+    both = together(BANK["query-bias-missing"], BANK["mlp-first-bias-missing"])
+    assert both is not None
+    assert both.remedy.count("check that load() fills it") == 2

@@ -1,0 +1,217 @@
+"""What is asked of a candidate, and of the reference with one thing or another wrong: the same weights, the same images.
+
+An answer is a float64 tensor. ``asked`` gets it from the candidate; ``expected`` from the reference as it is at that moment,
+so that within a deviation's ``applied()`` it is the deviation's.
+"""
+
+from copy import copy
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from vitbench.adapters.reference import ReferenceAdapter
+from vitbench.arrays import as_tensor
+from vitbench.candidate import Candidate
+from vitbench.cases import Case, random_images
+from vitbench.errors import NotSupported, RequirementFailed
+from vitbench.gradients import gradients, random_loss
+from vitbench.probes import position_table
+from vitbench.reference.config import Conventions
+from vitbench.reference.parameters import exercised_weights
+from vitbench.reference.vit import ViT
+from vitbench.trial import Trial, Weights
+
+KEY_BIAS = "attention.key.bias"  # without effect: its gradient is rounding, or it is not there
+FIRST_TOKEN = ("class_token", "position_embedding")  # a model may keep the two as their sum
+
+
+class Question(Protocol):
+    """One thing to ask, with its sizes, weights and images."""
+
+    @property
+    def topic(self) -> str:
+        """Logits, gradients, positions or taps."""
+
+    def asked(self, candidate: Candidate) -> Tensor:
+        """The candidate's answer.
+
+        Raises:
+            NotSupported: it is out of its reach.
+            RequirementFailed: it raised.
+        """
+
+    def expected(self) -> Tensor:
+        """The reference's, as it is now. Raises whatever a deviation makes it raise."""
+
+
+class OfModel:
+    """A question to a model with known weights."""
+
+    topic = "logits"
+
+    def __init__(self, case: Case, conventions: Conventions, *, weights: Weights | None = None) -> None:
+        self.case, self.conventions = case, conventions
+        self.weights = exercised_weights(case.config, conventions, case.seed) if weights is None else weights
+        self.images = case.images()
+
+    def trial(self, candidate: Candidate) -> Trial:
+        """The candidate with these weights."""
+        return candidate.trial(self.case, self.weights, exactly=True)
+
+    @cached_property
+    def _reference(self) -> ViT:
+        model = ViT(self.case.config, self.conventions).double()
+        model.load_state_dict(dict(self.weights))
+        return model.eval()
+
+    def model(self) -> ViT:
+        """The reference with these weights; what a deviation leaves on the model does not stay."""
+        return copy(self._reference)
+
+
+class Logits(OfModel):
+    """The logits of some images."""
+
+    def __init__(
+        self, case: Case, conventions: Conventions, *, weights: Weights | None = None, images: Tensor | None = None
+    ) -> None:
+        super().__init__(case, conventions, weights=weights)
+        self.images = self.images if images is None else images
+
+    def asked(self, candidate: Candidate) -> Tensor:
+        """The candidate's answer."""
+        found = candidate.call("logits", self.trial(candidate).model, self.images)
+        return as_tensor(found, "logits()")  # of whatever shape: that can be telling too
+
+    def expected(self) -> Tensor:
+        """The reference's, as it is now."""
+        with torch.no_grad():
+            return self.model()(self.images)
+
+
+class Gradients(OfModel):
+    """The gradients of parameters and images, in training mode without dropout."""
+
+    topic = "gradients"
+
+    def asked(self, candidate: Candidate) -> Tensor:
+        """The candidate's answer."""
+        trial = self.trial(candidate)
+        loss = random_loss(trial)
+        with trial.training():
+            found = gradients(trial, loss, of_images=True)
+        if missing := [name for name in self._names if name not in found.parameters]:
+            raise NotSupported(f"export() shows no gradient of {missing[0]}")
+        return torch.cat([found.parameters[name].flatten() for name in self._names] + [found.images.flatten()])
+
+    def expected(self) -> Tensor:
+        """The reference's, as it is now."""
+        model = self.model().train()
+        model.zero_grad(set_to_none=True)
+        images = self.images.clone().requires_grad_()
+        weights = random_images((self.case.batch, self.case.config.num_classes), self.case.seed + 1)
+        with torch.enable_grad():
+            (model(images) * weights).sum().backward()
+        tensors = [*(model.get_parameter(name) for name in self._names), images]
+        return torch.cat([(torch.zeros_like(t) if t.grad is None else t.grad).detach().flatten() for t in tensors])
+
+    @cached_property
+    def _names(self) -> list[str]:
+        shared = FIRST_TOKEN if self.conventions.class_token_has_position else ()
+        return [name for name in self.weights if not name.endswith(KEY_BIAS) and name not in shared]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A position table, resized; and the gradient that it gets through that."""
+
+    grid: tuple[int, int]
+    new_grid: tuple[int, int]
+    conventions: Conventions
+    seed: int
+    with_gradient: bool = False
+    topic: str = "positions"
+
+    def asked(self, candidate: Candidate) -> Tensor:
+        """The candidate's answer."""
+        if not candidate.offers("resize_position_embedding"):
+            raise NotSupported("no resize_position_embedding()")
+        if not self.with_gradient:
+            found = candidate.call("resize_position_embedding", self._table, self.grid, self.new_grid)
+            return as_tensor(found, "resize_position_embedding()")
+        resize = candidate.adapter.resize_position_embedding
+        return candidate.guarded("resize_position_embedding", lambda: self._gradient(resize), grad=True)
+
+    def expected(self) -> Tensor:
+        """The reference's, as it is now."""
+        resize = ReferenceAdapter(self.conventions).resize_position_embedding
+        return self._gradient(resize) if self.with_gradient else resize(self._table, self.grid, self.new_grid)
+
+    @property
+    def _table(self) -> Tensor:
+        return position_table(self.grid, 5, self.seed, class_row=self.conventions.class_token_has_position)
+
+    def _gradient(self, resize: object) -> Tensor:
+        leaf = self._table.requires_grad_()
+        with torch.enable_grad():
+            resized = resize(leaf, self.grid, self.new_grid)  # type: ignore[operator]
+            if not isinstance(resized, Tensor) or not resized.requires_grad:
+                raise NotSupported("resize_position_embedding() returns no tensor with a gradient")
+            (resized * random_images(resized.shape, self.seed + 1)).sum().backward()
+        if leaf.grad is None:
+            raise RequirementFailed("no gradient reaches the table")
+        return leaf.grad
+
+
+class Resized(OfModel):
+    """The logits of a model that was made ready for another size."""
+
+    topic = "positions"
+
+    def __init__(self, case: Case, conventions: Conventions, size: tuple[int, int]) -> None:
+        super().__init__(case, conventions)
+        self.size = size
+        self.images = random_images((case.batch, case.config.channels, *size), case.seed)
+
+    def asked(self, candidate: Candidate) -> Tensor:
+        """The candidate's answer."""
+        if not candidate.offers("at_image_size"):
+            raise NotSupported("no at_image_size()")
+        resized = candidate.call("at_image_size", self.trial(candidate).model, self.size)
+        return as_tensor(candidate.call("logits", resized, self.images), "logits()")
+
+    def expected(self) -> Tensor:
+        """The reference's, as it is now."""
+        with torch.no_grad():
+            return self.model().at_image_size(self.size)(self.images)
+
+
+class Tap(OfModel):
+    """What an adapter shows of a stage: it tells deviations apart that give the same logits."""
+
+    topic = "taps"
+
+    def __init__(self, case: Case, conventions: Conventions, hook: str) -> None:
+        super().__init__(case, conventions)
+        self.hook = hook
+
+    def asked(self, candidate: Candidate) -> Tensor:
+        """The candidate's answer."""
+        if not candidate.offers(self.hook):
+            raise NotSupported(f"no {self.hook}()")
+        return as_tensor(candidate.call(self.hook, self.trial(candidate).model, self.images), f"{self.hook}()")
+
+    def expected(self) -> Tensor:
+        """The reference's, as it is now."""
+        seen: list[Tensor] = []
+
+        def tap(name: str, value: Tensor) -> None:
+            if name == self.hook:
+                seen.append(value)
+
+        with torch.no_grad():
+            self.model()(self.images, tap)
+        return seen[0]
