@@ -114,7 +114,7 @@ def test_the_median_is_that_of_vitbench_run_on_the_same_work(
     (cell,) = plan(parse(["--suite", "throughput", "--impl", "fakes:Counted", *POINT]))
     effort = Effort(relative_width=100.0, least_samples=6, least_s=0.0, most_s=60.0, most_warmup_s=0.0)
     monkeypatch.setattr(throughput, "EFFORT", {"quick": effort})
-    monkeypatch.setattr(throughput, "clock_for", lambda device: CpuClock(lambda: others.MS[0] * 10**6))
+    monkeypatch.setattr(throughput, "clock_for", lambda *_: CpuClock(lambda: others.MS[0] * 10**6))
     record = throughput.measure(cell)
 
     assert record.latency_s == pytest.approx(9e-3)

@@ -32,6 +32,12 @@ OPTIONAL_HOOKS = (
     "checkpointed",
 )
 
+FOREIGN_HOOKS = ("device", "synchronize", "value_and_grad")
+"""What the harness knows by itself of a torch module, and has to be told of any other model."""
+
+Gradients = tuple[Any, Mapping[str, Any], Any]
+"""Logits (B, K); the gradient of each canonical parameter; that of the images (B, C, H, W)."""
+
 
 class Adapter:
     """What a package must offer to be judged and measured.
@@ -44,6 +50,9 @@ class Adapter:
     name: str = "unnamed"
     version: str = "unknown"  # of the package adapted
     conventions: Conventions = Conventions()
+    framework: str = "torch"  # what the model computes with; torch's own switches and kernels are not asked of others
+    configs: Sequence[ViTConfig] = ()  # all that there are, where a candidate has models of fixed sizes only
+    batch: int | None = None  # images a pass, where a candidate takes that many and no other number
 
     def build(self, config: ViTConfig) -> Model:
         """A model of these sizes, however initialised.
@@ -109,6 +118,26 @@ class Adapter:
     def checkpointed(self, model: Model) -> Model:
         """The same weights with gradient checkpointing switched on; ``model`` stays as it is."""
         raise NotSupported(f"{self.name} has no gradient checkpointing")
+
+    # For models that are no torch modules.
+
+    def device(self, model: Model) -> str:
+        """Where the model computes, as torch calls it: ``cpu``, ``cuda:0``. Other devices are then not offered."""
+        raise NotSupported(f"{self.name} does not say where it computes: its adapter has no device()")
+
+    def synchronize(self, model: Model, answer: Any) -> None:
+        """Return once ``answer``, of ``logits(model, …)``, is computed: a framework may answer before that."""
+        raise NotSupported(f"{self.name} does not say when it is done: its adapter has no synchronize()")
+
+    def value_and_grad(self, model: Model, images: Tensor, cotangent: Tensor) -> Gradients:
+        """One forward and one backward pass, as training makes them: with the configuration's dropout, if any.
+
+        ``cotangent`` is the gradient of a loss with respect to the logits. Returns the logits of this pass, and the
+        loss's gradients with respect to every canonical parameter, by name and in its shape, and to the images.
+
+        Shapes: images (B, C, H, W), cotangent (B, K) -> (B, K), mapping, (B, C, H, W).
+        """
+        raise NotSupported(f"{self.name} shows no gradients: its adapter has no value_and_grad()")
 
 
 def collect_inputs(modules: Sequence[torch.nn.Module], run: Any) -> list[Tensor]:

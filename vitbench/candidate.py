@@ -16,6 +16,7 @@ from vitbench.arrays import as_tensor, short
 from vitbench.cases import (
     Case,
     as_hybrid,
+    nearest,
     several_heads,
     several_pixels,
     square_image,
@@ -133,6 +134,9 @@ class Candidate(ForeignCode):
                 f"adapter {self.name!r}: conventions is a {type(self.conventions).__name__}, expected "
                 "vitbench.adapter.Conventions(...)"
             )
+        self.framework = _shown(getattr(adapter, "framework", "torch"))
+        self._configs: Sequence[ViTConfig] = tuple(getattr(adapter, "configs", ()))
+        self._batch: int | None = getattr(adapter, "batch", None)
 
     def _where(self, error: BaseException) -> str:
         """An adapter's own slip of the pen fails the requirement as anything does, but is not put down to the model."""
@@ -167,6 +171,7 @@ class Candidate(ForeignCode):
         if model is None:
             raise CandidateRaised("build() returned None, expected a model")
         if not isinstance(model, nn.Module):
+            self._require_here(model)
             return model
         try:
             moved = model.to(device=self.device, dtype=dtype)
@@ -176,6 +181,14 @@ class Candidate(ForeignCode):
             what = f"the model does not go to {self.device}, {short(dtype)} and eval()"
             raise CandidateRaised(f"{what}: {type(error).__name__}: {one_line(error)}") from error
         return model
+
+    def _require_here(self, model: Model) -> None:
+        """A model that computes on another device than the one asked for would be judged, and timed, as what it is not."""
+        if not self.offers("device"):
+            return
+        where = torch.device(self.guarded("device", lambda: self.adapter.device(model)))
+        if (where.type, where.index or 0) != (self.device.type, self.device.index or 0):
+            raise NotSupported(f"its {self.framework} model computes on {where}, not on {self.device}")
 
     def _built(self, config: ViTConfig) -> Model:
         """What the adapter builds; an option that is asked for and never looked at is one that it does not offer."""
@@ -206,6 +219,7 @@ class Candidate(ForeignCode):
         """
         if not exactly:
             case = replace(case, config=self.within_reach(case.config))
+        case = self._in_its_batch(case)
         current_evidence().ran(case)
         current_evidence().float32_inside = self.float32_inside
         if weights is None:
@@ -219,6 +233,7 @@ class Candidate(ForeignCode):
 
     def fresh(self, case: Case) -> Trial:
         """The case's model as the package initialises it, with nothing loaded."""
+        case = self._in_its_batch(case)
         current_evidence().ran(case)
         return Trial(self, case, {})
 
@@ -236,12 +251,18 @@ class Candidate(ForeignCode):
 
     def within_reach(self, config: ViTConfig) -> ViTConfig:
         """The configuration without the features that the candidate declares out of reach."""
+        if self._configs:
+            return nearest(config, self._configs)
         if config.stem == "hybrid":
             reached = as_hybrid(self.within_reach(without_stem(config)))
             return three_channels(reached) if self._hybrids_of_three_channels else reached
         for simplify in self._simplifications:
             config = simplify(config)
         return config if self.conventions.patch_embedding == "linear" else several_pixels(config)
+
+    def _in_its_batch(self, case: Case) -> Case:
+        """The case with the number of images that the candidate takes, where it takes no other."""
+        return case if self._batch is None else replace(case, batch=self._batch)
 
     def with_head_and_pool(self, case: Case) -> Case:
         """The case; with a class token and a single linear layer where its pooling or its head is not offered."""
@@ -284,10 +305,10 @@ class Candidate(ForeignCode):
     @cached_property
     def float32_inside(self) -> bool:
         """Whether a float64 model of the candidate's computes a step in float32."""
-        case = Case(_PLAIN, batch=2, seed=0)
+        case = self._in_its_batch(Case(self.within_reach(_PLAIN) if self._configs else _PLAIN, batch=2, seed=0))
         try:
             trial = Trial(self, case, {})
-            self.call("load", trial.model, exercised_weights(_PLAIN, self.conventions, case.seed))
+            self.call("load", trial.model, exercised_weights(case.config, self.conventions, case.seed))
             return rounds_to_float32(trial)
         except (NotSupported, RequirementFailed):
             return False

@@ -243,6 +243,19 @@ def without_dropout(config: ViTConfig) -> ViTConfig:
     return replace(config, dropout=0.0, attention_dropout=0.0)
 
 
+def nearest(config: ViTConfig, there_are: Sequence[ViTConfig]) -> ViTConfig:
+    """Of the configurations of a candidate that has no others, the one that has most fields in common.
+
+    One of another head, pooling, stem or rate is another kind of model, of which a check would tell nothing: where there is
+    none of the kind, the configuration stays as it is, for the candidate to refuse.
+    """
+    same_kind = [one for one in there_are if all(getattr(one, name) == getattr(config, name) for name in _KIND)]
+    alike = [sum(value == getattr(config, name) for name, value in vars(one).items()) for one in same_kind]
+    return same_kind[alike.index(max(alike))] if same_kind else config
+
+
+_KIND = ("head", "pool", "stem", "dropout", "attention_dropout", "drop_path")
+
 _FEWEST_NUMBERS = 4
 
 

@@ -10,7 +10,8 @@ from hypothesis.errors import UnsatisfiedAssumption
 from torch import Tensor, nn
 
 from vitbench.cases import random_images
-from vitbench.errors import RequirementFailed
+from vitbench.errors import NotSupported, RequirementFailed
+from vitbench.foreign import TrainingPass, cotangent_of, training_pass
 from vitbench.isolation import repeated_random_numbers
 from vitbench.reference.vit import vision_transformer
 from vitbench.trial import Trial
@@ -59,18 +60,58 @@ def backward(
 
 
 def gradients(trial: Trial, loss: Loss, *, of_images: bool = False) -> Gradients:
-    """The candidate's gradients by its own backward pass, as ``export`` names and shapes them."""
+    """The candidate's gradients by its own backward pass, as ``export``, or ``value_and_grad``, names and shapes them."""
+    if shows_gradients(trial):
+        found = _training_pass(trial, loss)
+        return Gradients(found.parameters, found.images)
     received = backward(trial, loss, of_images=of_images)
     with _gradients_for_parameters(trial.module):
         parameters = trial.export()
     return Gradients(parameters, received)
 
 
+def gradient_of_images(trial: Trial, loss: Loss) -> Tensor:
+    """What arrives at the images. (B, C, H, W)."""
+    return _training_pass(trial, loss).images if shows_gradients(trial) else backward(trial, loss, of_images=True)
+
+
+def logits_in_training(trial: Trial) -> Tensor:
+    """The logits of a forward pass as training makes it. (B, K).
+
+    Raises:
+        NotSupported: the model is no torch module, and its adapter has no ``value_and_grad``.
+    """
+    if shows_gradients(trial):
+        return _training_pass(trial, random_loss(trial)).logits
+    with trial.training():
+        return trial.logits()
+
+
+@contextmanager
+def in_training_mode(trial: Trial) -> Iterator[None]:
+    """Within this context a torch module is in training mode; ``value_and_grad`` is always a step of training."""
+    with nullcontext() if shows_gradients(trial) else trial.training():
+        yield
+
+
+def shows_gradients(trial: Trial) -> bool:
+    """Whether the model is no torch module, and its adapter differentiates it."""
+    return not isinstance(trial.model, nn.Module) and trial.candidate.offers("value_and_grad")
+
+
+def _training_pass(trial: Trial, loss: Loss) -> TrainingPass:
+    return training_pass(trial, cotangent_of(trial, loss))
+
+
 def own_gradients(trial: Trial, forward_under: AbstractContextManager[Any] | None = None) -> dict[str, Tensor | None]:
     """The gradient of a random loss for each trainable parameter, under the module's own names; None: it gets none.
 
-    In the mode, training or evaluation, that the module is in.
+    In the mode, training or evaluation, that the module is in. What ``value_and_grad`` differentiates has canonical names.
     """
+    if shows_gradients(trial):
+        if forward_under is not None:
+            raise NotSupported(f"{trial.candidate.framework} has no autocast of torch's")
+        return dict(sorted(_training_pass(trial, random_loss(trial)).parameters.items()))
     backward(trial, random_loss(trial), forward_under=forward_under)
     return {name: parameter.grad for name, parameter in trial.module.named_parameters() if parameter.requires_grad}
 

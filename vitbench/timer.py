@@ -148,9 +148,9 @@ class ReplayClock(CudaClock):
         return [seconds / self._launches for seconds in super().time(launch, count)]
 
 
-def clock_for(device: str) -> Clock:
-    """The clock that measures work on this device."""
-    return CpuClock() if device == "cpu" else CudaClock(device)
+def clock_for(device: str, framework: str = "torch") -> Clock:
+    """The clock that measures work on this device; torch's events do not see what another framework launches there."""
+    return CpuClock() if device == "cpu" or framework != "torch" else CudaClock(device)
 
 
 def sample(

@@ -48,8 +48,14 @@ class Trial:
             NotSupported: it is something else, whose states and paths are its own affair.
         """
         if not isinstance(self.model, nn.Module):
-            raise NotSupported(f"its model is a {type(self.model).__name__}, no torch module")
+            raise NotSupported(f"its model is a {type(self.model).__name__}, no torch module{self._elsewhere}")
         return self.model
+
+    @property
+    def _elsewhere(self) -> str:
+        """What a model of another framework computes with."""
+        framework = self.candidate.framework
+        return "" if framework == "torch" else f": it computes with {framework}"
 
     def of(self, model: Model) -> "Trial":
         """The same questions to another model that is to answer as this one does."""

@@ -64,13 +64,25 @@ def prepared(cell: Cell, candidate: Candidate, config: ViTConfig, model: Model) 
         model.to(memory_format=torch.channels_last)
         images.batches = [batch.contiguous(memory_format=torch.channels_last) for batch in images.batches]
     logits = partial(candidate.adapter.logits, model)
-    answer = logits if isinstance(model, nn.Module) else _waiting(logits)
+    answer = logits if isinstance(model, nn.Module) else _waiting(logits, candidate, model)
     return Workload(adapter=candidate.adapter, model=model, images=images, logits=answer)
 
 
-def _waiting(logits: Callable[[Tensor], Any]) -> Callable[[Tensor], Tensor]:
-    """A model of another framework may answer before its work is done; to take the answer over is to wait for it."""
-    return lambda images: as_tensor(logits(images), "logits()")
+def _waiting(logits: Callable[[Tensor], Any], candidate: Candidate, model: Model) -> Callable[[Tensor], Any]:
+    """A model of another framework may answer before its work is done: its adapter waits.
+
+    Where it has no ``synchronize``, to take the answer over is to wait for it, at the cost of a copy.
+    """
+    if not candidate.offers("synchronize"):
+        return lambda images: as_tensor(logits(images), "logits()")
+    synchronize = candidate.adapter.synchronize
+
+    def done(images: Tensor) -> Any:
+        answer = logits(images)
+        synchronize(model, answer)
+        return answer
+
+    return done
 
 
 class Training:

@@ -29,7 +29,7 @@ def test_attention_weights_of_each_query_sum_to_one(impl: Candidate, case: Case)
     trial = impl.trial(case)
     heads, tokens = trial.config.num_heads, trial.config.num_tokens
     for i, attention in enumerate(trial.attention()):
-        assert_tensor(attention, (case.batch, heads, tokens, tokens), torch.float64, f"attention of block {i}")
+        assert_tensor(attention, (trial.case.batch, heads, tokens, tokens), torch.float64, f"attention of block {i}")
         assert_holds(bool((attention >= 0).all()), f"attention of block {i}: a weight of {attention.min().item():.3g}")
         sums = attention.sum(dim=-1)
         single = tokens * torch.finfo(torch.float32).eps  # rounding of each weight, where the softmax is in float32

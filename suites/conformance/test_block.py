@@ -17,7 +17,7 @@ def test_every_block_takes_part(impl: Candidate, case: Case) -> None:
     trial = impl.trial(case)
     outputs = trial.block_outputs()  # L tensors, or a failure that says how many
     for i, z in enumerate(outputs):
-        assert_tensor(z, (case.batch, trial.config.num_tokens, trial.config.width), torch.float64, f"z_{i + 1}")
+        assert_tensor(z, (trial.case.batch, trial.config.num_tokens, trial.config.width), torch.float64, f"z_{i + 1}")
     for i, (before, after) in enumerate(pairwise(outputs)):
         assert_changed(after, before, f"z_{i + 2} against z_{i + 1}")
 

@@ -26,14 +26,14 @@ def test_the_logits_are_those_of_the_papers_model(impl: Candidate, case: Case) -
 
 def _assert_not_a_number_is_passed_on(trial: Trial) -> None:
     """Every logit depends on every pixel, so that one which is not a number leaves none of them one, or is refused."""
-    broken = trial.images[:1].clone()
+    broken = trial.images.clone()
     broken[0, 0, 0, 0] = torch.nan
     try:
         logits = trial.logits(broken)
     except CandidateRaised:
         accept("refused")
         return
-    numbers = int(torch.isfinite(logits).sum())
+    numbers = int(torch.isfinite(logits[0]).sum())
     assert_equal(numbers, 0, "logits that are numbers, of an image with a pixel that is none; is it replaced silently?")
 
 

@@ -13,6 +13,7 @@ from vitbench.candidate import Candidate
 from vitbench.cases import Case, vit_cases
 from vitbench.check import given, requirement
 from vitbench.errors import NotSupported
+from vitbench.gradients import shows_gradients
 from vitbench.numerics import assert_as_exact_as, assert_gradients_as_exact_as, optional
 from vitbench.probes import flat_tokens, scaled
 from vitbench.smoke import SMOKE_CONFIG
@@ -112,7 +113,8 @@ def test_tokens_of_equal_features_are_no_danger(impl: Candidate, case: Case) -> 
 
 def _of_gradients(trial: Trial, of: str) -> bool:
     """Whether gradients are judged, of a model that has them and is exact in float64."""
-    return of == "gradients" and isinstance(trial.model, nn.Module) and not trial.candidate.float32_inside
+    has_them = isinstance(trial.model, nn.Module) or shows_gradients(trial)
+    return of == "gradients" and has_them and not trial.candidate.float32_inside
 
 
 def _assert_finite(impl: Candidate, case: Case, scaled_up: str, factor: float) -> None:

@@ -35,7 +35,7 @@ def test_an_image_becomes_one_token_per_patch(impl: Candidate, case: Case) -> No
     config = trial.config
     patch_h, patch_w = config.patch_size
     patches = config.image_size[0] * config.image_size[1] // (patch_h * patch_w)  # N = HW / P²
-    assert_tensor(trial.patch_tokens(), (case.batch, patches, config.width), torch.float64, "patch tokens")
+    assert_tensor(trial.patch_tokens(), (trial.case.batch, patches, config.width), torch.float64, "patch tokens")
 
 
 @requirement("VIT-PATCH-PROJECTION")

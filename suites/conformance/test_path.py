@@ -14,7 +14,8 @@ from vitbench.candidate import Candidate
 from vitbench.cases import Case, random_images, vit_cases
 from vitbench.check import FEW, given, requirement
 from vitbench.errors import NotSupported
-from vitbench.gradients import own_gradients, random_loss
+from vitbench.evidence import current_evidence
+from vitbench.gradients import logits_in_training, own_gradients, random_loss
 from vitbench.isolation import repeated_random_numbers
 from vitbench.operations import fused_attention_kernels, kept_for_the_way_back
 from vitbench.tracing import Logits, Way, compiled, exported, of_any_batch
@@ -42,6 +43,10 @@ def test_recording_gradients_changes_nothing(impl: Candidate, case: Case) -> Non
     assert_consistent(in_inference.clone(), before, "logits in inference mode, against no_grad")
     recorded = impl.call("logits", trial.model, trial.images, grad=True)
     assert_consistent(trial.answer("logits", recorded), before, "logits with gradients recorded, against no_grad")
+    if impl.framework != "torch":  # whose own way with gradients is another: as it trains, or nothing was tried
+        assert_consistent(
+            logits_in_training(trial), before, "logits of value_and_grad(), against those without gradients"
+        )
     if isinstance(trial.model, nn.Module):
         for parameter in trial.model.parameters():
             parameter.requires_grad_(False)
@@ -53,6 +58,10 @@ def test_recording_gradients_changes_nothing(impl: Candidate, case: Case) -> Non
 @given(case=vit_cases(), examples=FEW)
 def test_the_attention_kernel_does_not_show(impl: Candidate, case: Case) -> None:
     trial = impl.trial(case)
+    if impl.framework != "torch":
+        current_evidence().note(f"computes with {impl.framework}: no attention kernel of torch's was seen to run")
+        assert_equal(fused_attention_kernels(trial), [], f"torch's attention kernels that run, in {impl.framework}")
+        return
     before = trial.logits()
     with sdpa_kernel(SDPBackend.MATH):
         assert_consistent(trial.logits(), before, "logits with torch's unfused attention only")

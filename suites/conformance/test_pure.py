@@ -9,7 +9,7 @@ from vitbench.candidate import Candidate, SideEffect
 from vitbench.cases import Case, vit_cases
 from vitbench.check import FEW, given, requirement
 from vitbench.errors import NotSupported, RequirementFailed
-from vitbench.gradients import backward, random_loss
+from vitbench.gradients import backward, logits_in_training, random_loss, shows_gradients
 from vitbench.isolation import HostRandomStates
 from vitbench.probes import position_table
 from vitbench.trial import Trial
@@ -90,8 +90,11 @@ def _effects_of_training(impl: Candidate, trial: Trial) -> list[SideEffect]:
     dropping = impl.trial(impl.with_every_rate(trial.case), exactly=True)
     seed = torch.initial_seed()
     with suppress(NotSupported, RequirementFailed):  # a model that does not train
-        dropping.module.train()
-        backward(dropping, random_loss(dropping))
+        if shows_gradients(dropping):
+            logits_in_training(dropping)
+        else:
+            dropping.module.train()
+            backward(dropping, random_loss(dropping))
     seeded = [] if torch.initial_seed() == seed else [SideEffect("logits", "the global seed")]
     return [*impl.side_effects, *seeded]
 

@@ -14,7 +14,7 @@ from vitbench.reference.vit import Mode, embed
 @given(case=vit_cases())
 def test_the_encoder_receives_the_patches_and_one_class_token(impl: Candidate, case: Case) -> None:
     trial = impl.trial(case)
-    expected = (case.batch, trial.config.num_patches + 1, trial.config.width)
+    expected = (trial.case.batch, trial.config.num_patches + 1, trial.config.width)
     assert_tensor(trial.tokens(), expected, torch.float64, "tokens z_0")
 
 

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from functools import partial
 
 import torch
 from hypothesis import strategies as st
@@ -22,7 +23,17 @@ from vitbench.cases import MANY_BLOCKS, MANY_TOKENS, Case, vit_cases
 from vitbench.check import FEW, given, requirement
 from vitbench.errors import NotSupported
 from vitbench.evidence import current_evidence
-from vitbench.gradients import Loss, along_a_direction, backward, gradients, random_loss, reference_gradients
+from vitbench.gradients import (
+    Loss,
+    along_a_direction,
+    gradient_of_images,
+    gradients,
+    in_training_mode,
+    logits_in_training,
+    random_loss,
+    reference_gradients,
+)
+from vitbench.learning import Learning
 from vitbench.reference.config import ViTConfig
 from vitbench.reference.vit import vision_transformer
 from vitbench.trial import Trial, Weights
@@ -54,7 +65,7 @@ def test_the_gradients_are_those_of_the_papers_model(impl: Candidate, case: Case
         return
     trial = impl.trial(case)
     loss = random_loss(trial)
-    with trial.training():
+    with in_training_mode(trial):
         actual = gradients(trial, loss).parameters
     expected = reference_gradients(trial, loss).parameters
     for name, gradient in expected.items():
@@ -75,7 +86,7 @@ def test_the_gradients_are_those_of_the_papers_model(impl: Candidate, case: Case
 def test_every_element_of_every_parameter_is_live(impl: Candidate, case: Case) -> None:
     trial = impl.trial(case)
     loss = random_loss(trial)
-    with trial.training():
+    with in_training_mode(trial):
         actual = gradients(trial, loss).parameters
     for name, gradient in reference_gradients(trial, loss).parameters.items():
         if name not in actual or name in FIRST_TOKEN:
@@ -98,7 +109,7 @@ def test_every_element_of_every_parameter_is_live(impl: Candidate, case: Case) -
 def test_the_gradient_reaches_the_images(impl: Candidate, case: Case) -> None:
     trial = impl.trial(case)
     loss = random_loss(trial)
-    received = backward(trial, loss, of_images=True)
+    received = gradient_of_images(trial, loss)
     assert_semantics(received, reference_gradients(trial, loss).images, "gradient of the images")
 
 
@@ -107,10 +118,7 @@ def test_the_gradient_reaches_the_images(impl: Candidate, case: Case) -> None:
 def test_one_step_of_gradient_descent_leads_where_the_papers_model_goes(impl: Candidate, case: Case) -> None:
     trial = impl.trial(case)
     loss, rate, before = _cross_entropy(trial), 0.1, trial.logits()
-    with trial.training():
-        backward(trial, loss)
-    optimizer = torch.optim.SGD(trial.module.parameters(), lr=rate)
-    impl.guarded("step", optimizer.step)
+    Learning(trial, partial(torch.optim.SGD, lr=rate)).step(loss)
     slopes, after = reference_gradients(trial, loss).parameters, trial.logits()
     stepped = {name: weight - rate * slopes[name] for name, weight in trial.weights.items()}
     if trial.conventions.class_token_has_position:  # kept as the sum of two, the first token takes one step, not two
@@ -127,11 +135,9 @@ def test_a_few_images_are_learned_by_heart(impl: Candidate, seed: int) -> None:
     config = impl.within_reach(TO_LEARN)
     trial = impl.fresh(Case(config, batch=2 * config.num_classes, seed=seed))
     loss = _cross_entropy(trial)
-    with trial.training():
-        optimizer = torch.optim.Adam(trial.module.parameters(), lr=0.01)
-        for _ in range(STEPS):
-            backward(trial, loss)
-            impl.guarded("step", optimizer.step)
+    learning = Learning(trial, partial(torch.optim.Adam, lr=0.01))
+    for _ in range(STEPS):
+        learning.step(loss)
     reached, chance = loss(trial.logits()).item(), torch.tensor(float(config.num_classes)).log().item()
     assert_holds(
         reached < LEARNED * chance,
@@ -145,8 +151,7 @@ def test_a_few_images_are_learned_by_heart(impl: Candidate, seed: int) -> None:
 def test_without_dropout_training_computes_the_same(impl: Candidate, case: Case) -> None:
     trial = impl.trial(case)
     expected = trial.logits()
-    with trial.training():
-        assert_consistent(trial.logits(), expected, "logits in training mode without dropout")
+    assert_consistent(logits_in_training(trial), expected, "logits in training mode without dropout")
     assert_same_bits(trial.logits(), expected, "logits in evaluation mode, after training mode")
 
 
@@ -155,8 +160,7 @@ def test_without_dropout_training_computes_the_same(impl: Candidate, case: Case)
 def test_evaluation_after_training_is_as_before(impl: Candidate, case: Case) -> None:
     trial = impl.trial(impl.with_every_rate(case), exactly=True)
     expected = trial.logits()
-    with trial.training():
-        trial.logits()
+    logits_in_training(trial)
     assert_same_bits(trial.logits(), expected, "logits in evaluation mode, after one forward pass in training mode")
     assert_semantics(
         expected, trial.reference.logits, "logits in evaluation mode of a model with dropout and drop path"

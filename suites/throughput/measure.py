@@ -134,8 +134,8 @@ def prepared(cell: Cell, layout_seed: int | None = None) -> Iterator[Prepared]:
     config, how, training = model_config(cell.model), arithmetic(cell.dtype), cell.task == "training"
 
     # setup
-    clock = clock_for(cell.device)
     candidate = Candidate(resolve(cell.implementation), cell.device)
+    clock = clock_for(cell.device, candidate.framework)
     torch.set_num_threads(cell.threads)
     model, build_s = _timed(lambda: candidate.build(config, getattr(torch, how.stored)), clock)
     work = workload.prepared(cell, candidate, config, model)

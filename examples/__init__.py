@@ -1,0 +1,1 @@
+"""Models to copy from, each in one file with its adapter."""
