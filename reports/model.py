@@ -96,11 +96,6 @@ class Report:
         return any(row.record.roofline is not None for group in self.comparisons for row in group.rows)
 
     @property
-    def evidence_known(self) -> bool:
-        """Whether anybody watched what was measured."""
-        return any(row.record.evidence is not None for group in self.comparisons for row in group.rows)
-
-    @property
     def shared_conditions(self) -> tuple[str, ...]:
         """The conditions under which everything was measured, where there are several sets of them."""
         return shared_conditions([comparison.conditions for comparison in self.comparisons])

@@ -144,6 +144,7 @@ def _templates() -> Environment:
     )
     environment.filters.update({function.__name__: function for function in FILTERS})
     environment.globals["asset"] = _base64_asset
+    environment.policies["json.dumps_kwargs"] = {"sort_keys": True, "separators": (",", ":")}
     return environment
 
 
@@ -197,9 +198,11 @@ def _framed(
 
 
 def _without_blanks(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Of thousands of points most have nothing to say here."""
+    """Of thousands of points most have nothing to say here, and no screen shows more than six digits of a place."""
     return {
-        name: value for name, value in pairs if name not in SPARSE or (value not in (None, "") and value is not False)
+        name: float(f"{value:.6g}") if isinstance(value, float) else value
+        for name, value in pairs
+        if name not in SPARSE or (value not in (None, "") and value is not False)
     }
 
 

@@ -37,7 +37,7 @@ def test_charts_are_drawn_with_a_bar_and_an_interval_for_each_figure(browser: Br
     browser.open(page)
     assert browser.run("document.querySelectorAll('.plot-area svg').length") == 2
     assert (
-        browser.run("document.querySelectorAll('.plot-area svg')[0].querySelectorAll('[aria-label=bar] rect').length")
+        browser.run("document.querySelectorAll('.plot-area svg')[0].querySelectorAll('[data-part=bar] rect').length")
         == 4
     )
     assert "not converged" in browser.find(".plot-area").text

@@ -232,7 +232,7 @@ def test_a_click_on_a_figure_shows_its_rows_alone_until_all_are_asked_for(browse
     assert browser.find("#chosen").text.startswith("Only transformers 7 of ")
     assert browser.run("location.hash") == "#implementation=transformers"
     assert browser.visible("tr[data-kernel]") == 8
-    faint = "document.querySelectorAll('[data-chart=throughput-1] [aria-label=bar] rect[fill-opacity=\"0.2\"]').length"
+    faint = "document.querySelectorAll('[data-chart=throughput-1] [data-part=bar] rect[fill-opacity=\"0.2\"]').length"
     assert browser.run(faint) == 4
     browser.find("#chosen-row").click()
     assert browser.run("document.querySelector('tr:target').dataset.implementation") == "transformers"

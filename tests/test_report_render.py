@@ -200,12 +200,16 @@ def test_a_failure_shows_reason_example_margin_and_the_command(page: str) -> Non
 
 
 def test_the_throughput_table_has_every_figure(page: str) -> None:
-    row = "timm 1.0.31 inference, Ti/16@224 eager on cpu float32 4 85.5 46.8 ms 46.2 – 47.5 ms yes 1 5,717,416 1.26 measured"
+    row = (
+        "timm 1.0.31 inference, Ti/16@224 float32, eager, cpu, 1 thread 4 85.5 ± 1.3 % 46.8 ms 46.2 – 47.5 ms "
+        "5,717,416 1.26 not watched 200 samples"
+    )
     assert row in text_of(page)
+    assert "± 8.1 % not converged" in text_of(page)
 
 
 def test_the_throughput_table_says_why_there_is_no_figure(page: str) -> None:
-    assert "– – – 1 5,717,416 1.26 timed out: no result within 120 s (process ended)" in text_of(page)
+    assert "4 – – 5,717,416 1.26 timed out: no result within 120 s (process ended)" in text_of(page)
 
 
 def test_an_unfinished_run_is_announced_before_anything_else(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ charts.drawings.bars = (chart, width, { here, figures: bars }) => {
     y: { axis: null, domain: chart.bars.map((bar) => bar.label), label: null, padding: twoLines ? 0.72 : narrow ? 0.62 : 0.52 },
     marks: [
       Plot.gridX({ ...charts.grid, ticks }),
-      Plot.barX(bars, { y: "label", x: "value", fill: (bar) => (bar.sure ? "var(--bar)" : "var(--unsure-fill)"), fillOpacity: (bar) => (bar.sure ? 1 : 0.55) * charts.strength(chart, bar.subject) }),
+      Plot.barX(bars, { y: "label", x: "value", fill: (bar) => (bar.sure ? "var(--bar)" : "var(--unsure-fill)"), fillOpacity: (bar) => (bar.sure ? 1 : 0.55) * charts.strength(chart, bar.subject), ariaDescription: "bar" }),
       Plot.ruleX([0], { stroke: "var(--strong-rule)" }),
       Plot.ruleY(chart.bars.filter((bar) => bar.low != null), { y: "label", x1: "low", x2: "high", stroke: "var(--ink)", strokeWidth: 1.5, marker: "tick" }),
       narrow
