@@ -155,7 +155,7 @@ def _standings(ordered: Sequence[Run], hrefs: Sequence[str]) -> tuple[SiteStandi
             found[record.implementation] = SiteStanding(
                 implementation=record.implementation,
                 version=record.version,
-                verdict=record.verdict,
+                verdict=record.said,
                 must=str(record.must),
                 before=known.verdict if known is not None and known.verdict != record.verdict else "",
                 href=href,

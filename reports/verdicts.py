@@ -74,6 +74,7 @@ class Judgement:
     may: Tally | None
     reason: str
     conventions: tuple[tuple[str, str | None], ...]  # as the adapter declares them
+    inferred: tuple[str, ...]  # what an adapter that vitbench inferred assumes; empty for any other
     faults: tuple[Fault, ...]  # MUST before SHOULD before MAY, failures first
     measurement: Measurement | None  # under the conditions of the headline
 
@@ -137,6 +138,7 @@ def _judgement(
         may=record.may if record else None,
         reason=str(record.reason or "") if record else stopped,
         conventions=tuple(flat(record.conventions)) if record else (),
+        inferred=tuple(map(str, record.inferred)) if record else (),
         faults=_faults(table, column),
         measurement=figures.get((run_label, column.implementation)),
     )
@@ -164,6 +166,7 @@ def _only_measured(
                     may=None,
                     reason="measured only; the conformance suite tells whether what was timed computes a ViT",
                     conventions=(),
+                    inferred=(),
                     faults=(),
                     measurement=figures.get((label, name)),
                 )

@@ -53,6 +53,7 @@ class Adapter:
     framework: str = "torch"  # what the model computes with; torch's own switches and kernels are not asked of others
     configs: Sequence[ViTConfig] = ()  # all that there are, where a candidate has models of fixed sizes only
     batch: int | None = None  # images a pass, where a candidate takes that many and no other number
+    inferred: Sequence[str] = ()  # of an adapter that vitbench inferred: what it assumed, a line each
 
     def build(self, config: ViTConfig) -> Model:
         """A model of these sizes, however initialised.

@@ -129,6 +129,7 @@ class Candidate(ForeignCode):
         self.name = _shown(named or type(adapter).__name__)
         self.version = _shown(getattr(adapter, "version", "unknown"))
         self.conventions = getattr(adapter, "conventions", Conventions())
+        self.inferred = tuple(map(str, getattr(adapter, "inferred", ())))  # what an inferred adapter assumes
         if not isinstance(self.conventions, Conventions):
             raise AdapterBroken(
                 f"adapter {self.name!r}: conventions is a {type(self.conventions).__name__}, expected "

@@ -58,6 +58,10 @@ class AdapterBroken(VitbenchError):
     exit_code = 4
 
 
+class NotInferred(AdapterBroken):
+    """``--impl`` names a class or factory for which no adapter could be inferred; the text says what is missing."""
+
+
 class NotSupported(VitbenchError):
     """An adapter says that its package cannot do what was asked; the requirement is NOT OFFERED, never a pass.
 

@@ -127,7 +127,7 @@ def result_text(result: Result) -> str:
     if isinstance(result, VerdictRecord):
         reason = f": {result.reason}" if result.reason else ""
         judged = result.verdict != Verdict.ADAPTER_BROKEN
-        return f"{result.verdict}{f', MUST {result.must}' if judged else ''}{reason}"
+        return f"{result.said}{f', MUST {result.must}' if judged else ''}{reason}"
     if result.outcome != Outcome.MEASURED:
         return f"{result.outcome}: {result.reason}"
     return study_text(result) if isinstance(result, StudyRecord) else _figure_text(result)

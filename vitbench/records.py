@@ -84,6 +84,19 @@ class VerdictRecord:
     conventions: Mapping[str, Any]  # as declared by the adapter
     reason: str  # why there is no other verdict: a smoke-stage error, a crash, a time limit; else empty
     duration_s: float
+    inferred: Sequence[str] = field(
+        default_factory=tuple
+    )  # of an adapter that was inferred: what it assumes, a line each
+
+    @property
+    def said(self) -> str:
+        """The verdict, and whether it rests on an adapter that was inferred."""
+        return in_words(self.verdict, bool(self.inferred))
+
+
+def in_words(verdict: str, inferred: bool) -> str:
+    """A verdict as it is shown: one under conventions that were inferred says so."""
+    return f"{verdict} (inferred)" if inferred else str(verdict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -100,14 +100,16 @@ def resolve(impl: str) -> "Adapter":
     """The adapter that ``--impl`` names, in any of its forms.
 
     A registered name; ``package.module:object``; a package with a ``vitbench_adapter`` submodule or attribute;
-    a path ``adapter.py[:object]``. The object is an adapter, its class, or a module that has one.
+    a path ``adapter.py[:object]``. The object is an adapter, its class, or a module that has one; or an ordinary torch
+    class or factory, whose adapter is then inferred.
 
     Raises:
         AdapterNotFound: nothing of that name; the text lists what was tried and the registered names.
         AdapterBroken: found, but its import or construction failed, or it lacks a method of the contract.
+        NotInferred: a class or factory that was not understood.
     """
     found, origin = _find(impl)
-    adapter = _instance(found, origin)
+    adapter = _inferred(found, impl) or _instance(found, origin)
     for method in ("build", "load", "logits"):
         if not callable(getattr(adapter, method, None)) and not (method == "load" and hasattr(adapter, "build")):
             raise AdapterBroken(
@@ -220,6 +222,18 @@ def _from_package(asked: _Asked) -> Any:
             f"{impl}.vitbench_adapter (package {impl!r} has no such submodule or attribute; write an adapter)"
         )
     return _import(f"{impl}.vitbench_adapter", asked)
+
+
+def _inferred(found: Any, impl: str) -> "Adapter | None":
+    """The adapter inferred for a torch class or factory; None for what is no such thing."""
+    if isinstance(found, ModuleType) or not callable(found):
+        return None
+    from vitbench.inference.apart import inferred_adapter, is_inferable  # noqa: PLC0415  # torch, needed only now
+
+    location, attribute = _divided(impl)
+    if not attribute or not is_inferable(found):
+        return None
+    return inferred_adapter(found, impl, Path(location).stem if location.endswith(".py") else location, attribute)
 
 
 def _instance(found: Any, origin: str) -> "Adapter":

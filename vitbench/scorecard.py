@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from vitbench.errors import UsageError
 from vitbench.matrix import Column, Matrix, Row, chosen, columns, matrix, run_labels
-from vitbench.records import Header, RequirementRecord, VerdictRecord
+from vitbench.records import Header, RequirementRecord, VerdictRecord, in_words
 from vitbench.requirement import Level, Subject, Tally, Verdict, tally
 from vitbench.results import Run
 from vitbench.specification import total
@@ -27,6 +27,12 @@ class Standing:
     reason: str  # why there is no other verdict; empty where the requirements say it
     header: Header  # of its run
     duration_s: float
+    inferred: bool = False  # judged behind an adapter that vitbench inferred
+
+    @property
+    def said(self) -> str:
+        """The verdict as it is shown."""
+        return in_words(self.verdict, self.inferred)
 
     @property
     def conforms(self) -> bool:
@@ -61,7 +67,7 @@ class Scorecard:
         number = len(self.standings)
         conforming = sum(standing.conforms for standing in self.standings)
         if number == 1:
-            return f"{self.standings[0].title}: {self.standings[0].verdict}"
+            return f"{self.standings[0].title}: {self.standings[0].said}"
         return f"{conforming or 'none'} of {plural(number, 'implementation')} {'conforms' if conforming == 1 else 'conform'}"
 
 
@@ -138,6 +144,7 @@ def _judged(column: Column, run: Run, record: VerdictRecord) -> Standing:
         reason=str(record.reason or ""),
         header=run.header,
         duration_s=record.duration_s,
+        inferred=bool(record.inferred),
     )
 
 

@@ -69,6 +69,7 @@ class Introduction:
     name: str
     version: str = ""
     conventions: Mapping[str, Any] = field(default_factory=dict)  # as declared
+    inferred: Sequence[str] = ()  # of an adapter that was inferred: what it assumes
     environment: Mapping[str, Any] | None = None  # where results are written that need it
     broken: str = ""  # what the smoke stage found
     refused: str = ""  # why there is no candidate at all; a user's mistake
@@ -145,6 +146,7 @@ class ConformanceSession:
             name=candidate.name,
             version=candidate.version,
             conventions={} if isinstance(candidate, Kernel) else candidate.conventions.declared(),
+            inferred=() if isinstance(candidate, Kernel) else candidate.inferred,
             environment=environment.describe(self.options.device, torch.get_num_threads()) if writes_header else None,
         )
         return self.introduction
@@ -304,6 +306,7 @@ class ConformanceSession:
             may=may,
             conventions=self.introduction.conventions,
             reason=self.reason,
+            inferred=self.introduction.inferred,
             duration_s=(datetime.now(UTC) - self._started).total_seconds(),
         )
 

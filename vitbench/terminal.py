@@ -59,7 +59,8 @@ def write_summary(
     asked = len(requirements(options.subject))
     reporter.section(f"conformance of {candidate.name} {candidate.version} ({options.preset}, seed {options.seed})")
     told_above = reporter.config.option.tbstyle != "no"
-    for line in _findings(session, _LONGEST_REASON if told_above else sys.maxsize):
+    assumed = [f"{'assumed':<12} {line}" for line in candidate.inferred]
+    for line in (*assumed, *_findings(session, _LONGEST_REASON if told_above else sys.maxsize)):
         reporter.line(_cut(line, reporter))
     if session.reason:
         reporter.line(f"{Verdict.ADAPTER_BROKEN}: {session.reason}", red=True)
@@ -72,7 +73,7 @@ def write_summary(
             if tally.total:
                 reporter.line(f"{level} {tally}")
         colour = _COLOURS.get(verdict.verdict, {"red": True, "bold": True})
-        reporter.line(f"MUST {verdict.must}{failed_besides(verdict.should, verdict.may)}: {verdict.verdict}", **colour)
+        reporter.line(f"MUST {verdict.must}{failed_besides(verdict.should, verdict.may)}: {verdict.said}", **colour)
         if why := _exit_code_explained(session, verdict):
             reporter.line(why)
     if session.updated:

@@ -63,7 +63,7 @@ def message(standing: Standing) -> str:
 
 def _svg(label: str, text: str, colour: str, standing: Standing) -> str:
     left, right = width(label) + 2 * _PADDING, width(text) + 2 * _PADDING
-    said = xml_text(f"{label}: {text} ({abridged(standing.title, _LONGEST)}: {standing.verdict})")
+    said = xml_text(f"{label}: {text} ({abridged(standing.title, _LONGEST)}: {standing.said})")
     size = {"width": str(left + right), "height": str(_HEIGHT)}
     svg = ET.Element("svg", {"xmlns": "http://www.w3.org/2000/svg"} | size | {"role": "img", "aria-label": said})
     ET.SubElement(svg, "title").text = said

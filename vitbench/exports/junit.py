@@ -46,7 +46,7 @@ def _suite(number: int, standing: Standing, card: Scorecard) -> ET.Element:
     for key, value in _properties(standing).items():
         ET.SubElement(properties, "property", {"name": key, "value": xml_text(plain(value))})
     suite.extend(cases)
-    ET.SubElement(suite, "system-out").text = xml_text(f"MUST {standing.must}: {standing.verdict}")
+    ET.SubElement(suite, "system-out").text = xml_text(f"MUST {standing.must}: {standing.said}")
     ET.SubElement(suite, "system-err").text = xml_text(standing.reason)
     return suite
 

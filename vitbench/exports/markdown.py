@@ -41,7 +41,7 @@ def render(card: Scorecard) -> str:
 
 def _verdict(standing: Standing) -> list[str]:
     counts = [f"{tally.passed}/{tally.total}" for _, tally in standing.tallies]
-    return [escaped(standing.title), f"**{escaped(standing.verdict)}**", *counts]
+    return [escaped(standing.title), f"**{escaped(standing.said)}**", *counts]
 
 
 def _reasons(standings: Sequence[Standing]) -> Iterator[str]:

@@ -187,7 +187,7 @@ def _table(*headings: str, right: bool = False) -> Table:
 
 
 def _verdict(standing: Standing) -> Text:
-    return Text(standing.verdict, style=_VERDICT_STYLES.get(standing.verdict, "bold red"))
+    return Text(standing.said, style=_VERDICT_STYLES.get(standing.verdict, "bold red"))
 
 
 def _passed(area: Area, place: int) -> Text:

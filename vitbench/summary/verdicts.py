@@ -68,4 +68,4 @@ def _who(record: VerdictRecord) -> str:
 
 
 def _verdict(record: VerdictRecord) -> Text:
-    return Text(record.verdict, style=_STYLES.get(record.verdict, "bold red"))
+    return Text(record.said, style=_STYLES.get(record.verdict, "bold red"))

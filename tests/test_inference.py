@@ -1,0 +1,121 @@
+"""What is inferred of classes as people write them: their layouts, their conventions, and no defect explained away."""
+
+from pathlib import Path
+from typing import Any
+
+import inferable_models
+import pytest
+
+from vitbench.errors import NotInferred
+from vitbench.inference.apart import inferred, inferred_adapter, source_of
+from vitbench.inference.inferring import Inferred, infer
+
+
+def inferred_here(name: str, folder: Path) -> Inferred:
+    source = source_of(f"inferable_models:{name}", "inferable_models", name)
+    return infer(getattr(inferable_models, name), source, folder, lambda _step: None)
+
+
+def disagreement(lines: tuple[str, ...]) -> list[str]:
+    return [line for line in lines if line.startswith("no reading of its weights agrees")]
+
+
+RIGHT = {
+    "ViT": {"layer_norm_eps = 1e-06", "activation = gelu", "pool = class_token"},
+    "PackedHeadByHead": {"rows of weight, packed of query, key and value: one head after the other"},
+    "PackedFeatureByFeature": {
+        "rows of weight, packed of query, key and value: query, key and value of a feature beside each other"
+    },
+    "PackedHeadsLast": {"rows of weight, packed of query, key and value: the heads of a feature beside each other"},
+    "WithoutNames": set(),
+    "InByOut": set(),
+    "HeadsApart": set(),
+    "ChannelsFirst": {"a patch is flattened as (C, P_h, P_w)"},
+    "PixelsFirst": {"a patch is flattened as (P_h, P_w, C)"},
+    "ColumnsFirst": {"a patch is flattened as (P_w, P_h, C)"},
+    "Tanh": {"activation = gelu_tanh", "layer_norm_eps = 1e-05"},
+    "Clip": {"activation = quick_gelu", "layer_norm_eps = 1e-12", "class_token_has_position = False"},
+    "MeanOfPatches": {"pool = mean"},
+    "FromConfig": set(),
+    "FourWidths": set(),
+    "make_vit": set(),
+}
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_a_right_model_is_read_so_that_it_agrees_with_the_reference(name: str, tmp_path: Path) -> None:
+    found = inferred_here(name, tmp_path)
+    assert RIGHT[name] <= set(found.assumed)
+    assert not disagreement(found.assumed)
+
+
+@pytest.mark.parametrize("name", ["KeysAsQueries", "NamesExchanged", "WithoutScale", "Relu", "LastToken"])
+def test_no_reading_hides_a_defect(name: str, tmp_path: Path) -> None:
+    assert disagreement(inferred_here(name, tmp_path).assumed)
+
+
+def test_an_epsilon_that_no_vision_transformer_has_is_told_and_not_assumed(tmp_path: Path) -> None:
+    found = inferred_here("LargeEpsilon", tmp_path)
+    assert (
+        "layer_norm_eps: 1e-06, though 0.001 and 0.001 was measured, which is no Vision Transformer's" in found.assumed
+    )
+    assert "conventions" not in found.code.replace("conventions = Conventions(head_init", "")
+
+
+REFUSED = {
+    "NeedsMore": "what to give for tokenizer",
+    "TwoClassTokens": "which of one, two is class_token",
+    "Downloads": "how to build it: it opens a connection, to ('weights.example.org', 443)",
+    "Allocates": "how to build it: it needs more memory than so small a model may have",
+    "Leaves": "how to build it: SystemExit: no licence",
+    "Convolutions": "what these tensors are: ",
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_not_understood_is_said_in_one_message_with_an_adapter_to_go_on_from(name: str) -> None:
+    with pytest.raises(NotInferred) as caught:
+        inferred(getattr(inferable_models, name), source_of(f"inferable_models:{name}", "inferable_models", name))
+    text = str(caught.value)
+    assert text.startswith(f"inferable_models:{name} is no adapter, and none could be inferred for it\n  understood: ")
+    assert f"  not understood: {REFUSED[name]}" in text
+    assert f"from inferable_models import {name}\n" in text
+    assert "class MyAdapter(Adapter):" in text
+
+
+def test_a_constructor_that_hangs_is_ended_and_named() -> None:
+    source = source_of("inferable_models:Hangs", "inferable_models", "Hangs")
+    with pytest.raises(
+        NotInferred, match=r"did not end within 1 s in __init__\(\) .* while building it with img_size="
+    ):
+        inferred(inferable_models.Hangs, source, step_limit_s=1.0)
+
+
+def test_what_was_assumed_stands_on_the_adapter() -> None:
+    adapter: Any = inferred_adapter(inferable_models.Tanh, "inferable_models:Tanh", "inferable_models", "Tanh")
+    assert "activation = gelu_tanh" in adapter.inferred
+    assert (adapter.name, adapter.version) == ("inferable_models.Tanh", "unknown")
+    assert adapter.conventions.activation == "gelu_tanh"
+
+
+SMALL_SELECTION = ("VIT-PATCH-COUNT", "VIT-HEAD-LOGITS")
+
+
+def test_a_class_is_judged_as_it_is_and_the_verdict_says_what_was_assumed(pytester: pytest.Pytester) -> None:
+    models = Path(inferable_models.__file__)
+    pytester.makepyfile(mine=models.read_text(encoding="utf-8"))
+    selected = " or ".join(SMALL_SELECTION)
+    options = ["--pyargs", "vitbench.suites.conformance", "-p", "no:cacheprovider", "-k", selected]
+    done = pytester.run("pytest", *options, "--impl", "mine:Tanh")
+    done.stdout.fnmatch_lines(
+        [
+            "*conformance of mine.Tanh unknown*",
+            "assumed      layer_norm_eps = 1e-05",
+            "assumed      activation = gelu_tanh",
+            "2 of * requirements were judged*",
+        ]
+    )
+    assert done.ret == 0
+    refused = pytester.run("pytest", *options, "--impl", "mine:NeedsMore")
+    refused.stderr.fnmatch_lines(["ERROR: mine:NeedsMore is no adapter, and none could be inferred for it"])
+    assert refused.ret == 4
