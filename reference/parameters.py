@@ -70,6 +70,29 @@ def initial_weights(
     return weights
 
 
+def authors_weights(config: ViTConfig, conventions: Conventions, seed: int) -> dict[str, Tensor]:
+    """Weights to start from as the authors' code draws them, which lets small models learn at once; the head is zero.
+
+    Source: google-research/vision_transformer, models_vit.py: matrices of attention and MLP by Glorot and Bengio's
+    uniform rule, other matrices normal with variance 1 / inputs, positions with a standard deviation of 0.02; the class
+    token is zero, and so are biases (the MLP's, which the code draws at 1e-6, too).
+    """
+    generator = torch.Generator().manual_seed(seed)
+    weights = {}
+    for name, shape in parameter_shapes(config, conventions).items():
+        weight = torch.zeros(shape)
+        if _is_norm(name):
+            weight.fill_(1.0 if name.endswith("weight") else 0.0)
+        elif name == "position_embedding":
+            weight.normal_(std=0.02, generator=generator)
+        elif name.startswith("blocks.") and name.endswith("weight"):
+            torch.nn.init.xavier_uniform_(weight, generator=generator)
+        elif name in ("patch_embedding.weight", "head.hidden.weight"):
+            weight.normal_(std=weight[0].numel() ** -0.5, generator=generator)
+        weights[name] = weight
+    return weights
+
+
 def exercised_weights(
     config: ViTConfig, conventions: Conventions, seed: int, dtype: torch.dtype = torch.float64
 ) -> dict[str, Tensor]:

@@ -195,10 +195,17 @@ class ResNet(nn.Module):
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """The norm and ReLU that the last block of a ResNetV2 leaves undone stand before the mean."""
+    def representation(self, images: Tensor) -> Tensor:
+        """The mean of the last cells; before it, the norm and ReLU that the last block of a ResNetV2 leaves undone.
+
+        Shapes: (B, C, H, W) -> (B, C').
+        """
         x = self.features(images)  # (B, C', H', W')
         if self.norm is not None:
             x = relu(self.norm(x))
-        logits: Tensor = self.head(x.mean(dim=(2, 3)))
+        return x.mean(dim=(2, 3))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images to logits. (B, C, H, W) -> (B, K)."""
+        logits: Tensor = self.head(self.representation(images))
         return logits

@@ -73,7 +73,7 @@ def test_a_key_reads_as_a_description() -> None:
 
 def test_every_field_that_makes_another_cell_makes_another_key() -> None:
     unlike = {"batch": 9, "threads": 9, "seed": 9}
-    same = {"name", "timed", "time_limit_s", "trace"}  # how it runs and is called, not what it is
+    same = {"name", "timed", "time_limit_s", "keep", "trace"}  # how it runs and is called, not what it is
     keys = [replace(CELL, **{f.name: unlike.get(f.name, "other")}).key for f in fields(Cell) if f.name not in same]
     assert len({CELL.key, *keys}) == len(keys) + 1
 

@@ -15,6 +15,7 @@ from vitbench.process import Child, how_it_ended, module_command
 from vitbench.records import MeasurementRecord, Outcome, Record, Result, StudyRecord
 from vitbench.results import Follower
 from vitbench.statistics import median
+from vitbench.steps import steps_of
 from vitbench.suite import Ending, load
 from vitbench.traces.record import TraceRecord
 
@@ -47,7 +48,16 @@ class Finished:
     left_behind: int = 0  # processes that it left running, and that were ended
 
 
-Event = Started | Recorded | Finished
+@dataclass(frozen=True)
+class Advanced:
+    """A cell that counts its steps has come further."""
+
+    cell: Cell
+    done: int
+    total: int
+
+
+Event = Started | Recorded | Advanced | Finished
 Command = Callable[[Cell, Path], Sequence[str]]
 
 
@@ -101,7 +111,8 @@ class _Running:
         self.cell = cell
         self.finished = False
         self.child = Child(command(cell, file), threads=cell.threads)
-        self._follower = Follower(file)
+        self._file, self._follower = file, Follower(file)
+        self._steps: tuple[int, int] | None = None
         self._records: list[Record] = []
         self._result: Result | None = None
         self._result_at_s = 0.0
@@ -114,6 +125,7 @@ class _Running:
             self._keep(record)
             yield Recorded(self.cell, record)
         if exit_code is None and not overdue:
+            yield from self._advance()
             return
         duration_s = self.child.elapsed_s
         self.child.end()
@@ -126,6 +138,12 @@ class _Running:
         if recorded is not None and self._trace_due:
             yield Recorded(self.cell, TraceRecord(cell=self.cell.key, reason=self._no_trace(exit_code)))
         yield Finished(self.cell, told, duration_s, left)
+
+    def _advance(self) -> Iterator[Event]:
+        steps = steps_of(self._file)
+        if steps is not None and steps != self._steps:
+            self._steps = steps
+            yield Advanced(self.cell, *steps)
 
     def _keep(self, record: Record) -> None:
         self._records.append(record)

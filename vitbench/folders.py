@@ -11,6 +11,7 @@ from vitbench.lock_file import LockFile
 
 HOME = Path("vitbench-results")
 RESULTS, REPORT = "results.jsonl", "report.html"  # within a run's folder
+STATES = "training"  # within a run's folder: what cells that train keep until they are done
 LOCK = "results.lock"  # there while a run writes
 
 

@@ -27,6 +27,7 @@ class Cell:
     seed: int = 0
     timed: bool = False  # runs alone: nothing else of this run beside it
     time_limit_s: float = 600.0
+    keep: str = ""  # folder for the state of what it trains, to go on from where it was stopped; empty: none is kept
     trace: str = ""  # folder for a trace of it, made once it was timed; empty: none is asked for
 
     @classmethod

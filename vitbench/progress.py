@@ -2,15 +2,16 @@
 
 from collections import Counter
 from contextlib import AbstractContextManager, nullcontext
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, Task, TaskID, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from vitbench import units
 from vitbench.batch_search import BatchSearch
-from vitbench.executor import Event, Finished, Recorded, Started
+from vitbench.executor import Advanced, Event, Finished, Recorded, Started
 from vitbench.limits.roofline import ceilings_text
 from vitbench.plan import Cell
 from vitbench.records import SELF, MeasurementRecord, Outcome, RequirementRecord, Result, StudyRecord, VerdictRecord
@@ -70,7 +71,7 @@ class Live:
 
     def __init__(self, console: Console, cells: int) -> None:
         self._console = console
-        columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), _Bar(bar_width=20), TimeElapsedColumn())
         self._progress = Progress(*columns, console=console, transient=True, refresh_per_second=2)
         self._total = self._progress.add_task(f"0 of {cells} cells", total=cells)
         self._cells = cells
@@ -93,12 +94,23 @@ class Live:
             self._judged[key] += 1
             text = f"{title(event.cell)}: {self._judged[key]} requirements judged"
             self._progress.update(self._tasks[key], description=escape(text))
+        elif isinstance(event, Advanced):
+            text = f"{title(event.cell)}: {event.done} of {event.total} steps"
+            self._progress.update(self._tasks[key], description=escape(text), completed=event.done, total=event.total)
         elif isinstance(event, Finished):
             self._progress.remove_task(self._tasks.pop(key))
             self._progress.advance(self._total)
             done = int(self._progress.tasks[0].completed)
             self._progress.update(self._total, description=f"{done} of {self._cells} cells")
             self._console.print(finished_line(event), markup=False)
+
+
+class _Bar(BarColumn):
+    """A bar for what can be counted, and nothing for the rest."""
+
+    def render(self, task: Task) -> Any:
+        """The bar, or an empty text."""
+        return Text() if task.total is None else super().render(task)
 
 
 def title(cell: Cell) -> str:

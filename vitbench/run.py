@@ -20,7 +20,7 @@ from vitbench.console import speak_any_language, suitable_console
 from vitbench.environment import usable_cores, without_places
 from vitbench.errors import AdapterBroken, OutputCut, OutputUnwritable, VitbenchError
 from vitbench.executor import Finished, Recorded, execute
-from vitbench.folders import REPORT, RESULTS, holding, new_folder, put_aside, require_free
+from vitbench.folders import REPORT, RESULTS, STATES, holding, new_folder, put_aside, require_free
 from vitbench.options import Options, parse
 from vitbench.plan import Cell, plan, widest_first
 from vitbench.process import termination_as_interrupt
@@ -30,7 +30,7 @@ from vitbench.requirement import Verdict
 from vitbench.results import ResultsWriter, Run
 from vitbench.suite import load
 from vitbench.traces import tables
-from vitbench.traces.folders import trace_folders
+from vitbench.traces.folders import cell_folders, trace_folders
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 UNREAD = 141  # 128 + SIGPIPE
@@ -91,6 +91,7 @@ def _run(options: Options, cells: Sequence[Cell], arguments: Sequence[str]) -> i
 
         base = held.base_of(options, found.environment, console)
     cells = [replace(cell, name=found.names.get(cell.implementation, cell.name)) for cell in cells]
+    cells = _keeping(cells, folder)
     if options.profile:
         cells = _traced(cells, folder, console)
     with holding(folder):
@@ -133,6 +134,12 @@ def _report(folder: Path, console: Console) -> Run:
     summary.show(run, console)
     console.print(f"\nreport: {folder / REPORT}", markup=False, soft_wrap=True)
     return run
+
+
+def _keeping(cells: Sequence[Cell], folder: Path) -> list[Cell]:
+    """The same cells, each that trains with a folder for the state of it."""
+    folders = cell_folders([cell.key for cell in cells if load(cell.suite).keeps], folder / STATES)
+    return [replace(cell, keep=str(folders[cell.key])) if cell.key in folders else cell for cell in cells]
 
 
 def _traced(cells: Sequence[Cell], folder: Path, console: Console) -> list[Cell]:

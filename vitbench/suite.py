@@ -44,6 +44,7 @@ class Suite:
     plan: Callable[["Options"], Iterable["Cell"]]
     run: Callable[["Cell", Path], int]
     lost: Callable[["Cell", Ending], Result]
+    keeps: bool = False  # whether its cells keep the state of what they train, and go on from there
     traces: bool = False  # whether its cells can be profiled: each appends a TraceRecord behind its result
 
 

@@ -10,12 +10,17 @@ _LONGEST = 120  # characters; file systems end at 255 bytes
 
 
 def trace_folders(keys: Sequence[str], run_folder: Path) -> dict[str, Path]:
-    """A folder for each cell's key, by a name that every file system takes; no two keys share one."""
+    """A folder for the trace of each cell, by its key."""
+    return cell_folders(keys, run_folder / HOME)
+
+
+def cell_folders(keys: Sequence[str], home: Path) -> dict[str, Path]:
+    """A folder in ``home`` for each cell's key, by a name that every file system takes; no two keys share one."""
     names = {key: _plain(key) for key in keys}
     shared = [name.casefold() for name in names.values()]
-    home = (run_folder / HOME).resolve()
     return {
-        key: home / (name if shared.count(name.casefold()) == 1 and len(name) <= _LONGEST else _marked(name, key))
+        key: home.resolve()
+        / (name if shared.count(name.casefold()) == 1 and len(name) <= _LONGEST else _marked(name, key))
         for key, name in names.items()
     }
 

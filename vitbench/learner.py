@@ -1,0 +1,145 @@
+"""What the paper's studies train: a candidate's Vision Transformer, or the ResNet that the paper compares it with."""
+
+import copy
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Protocol, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from vitbench.adapter import NotSupported, ViTConfig
+from vitbench.arrays import as_tensor
+from vitbench.candidate import Candidate
+from vitbench.reference.parameters import authors_weights
+from vitbench.reference.resnet import ResNet, ResNetConfig
+
+Result = TypeVar("Result")
+
+
+class Learner(Protocol):
+    """A model with a head of so many classes, ready to be trained."""
+
+    module: nn.Module
+
+    def logits(self, images: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, K)."""
+
+    def representation(self, images: Tensor) -> Tensor:
+        """What the head receives, in evaluation. (B, C, H, W) -> (B, D).
+
+        Raises:
+            NotSupported: it is not shown.
+        """
+
+    def with_new_head(self, classes: int, image_size: tuple[int, int]) -> "Learner":
+        """The same weights with a single linear layer of zeros for a head (section 3.2), at another resolution.
+
+        Raises:
+            NotSupported: the weights cannot be taken out, or the resolution cannot be changed.
+        """
+
+    def guarded(self, what: str, run: Callable[[], Result]) -> Result:
+        """What ``run()`` returns; in foreign code nothing that it changes outlasts it."""
+
+
+class ViTLearner:
+    """A candidate's ViT, with the weights that every candidate of these sizes starts from.
+
+    It has the pre-training head of section 3.1, an MLP, where the candidate has one.
+    Raises:
+        NotSupported: the candidate has no such model, takes no weights, or cannot be trained by torch.
+    """
+
+    def __init__(self, candidate: Candidate, config: ViTConfig, seed: int, *, pretraining: bool = False) -> None:
+        self.candidate = candidate
+        self.config = _with_head(candidate, config) if pretraining else config
+        model = candidate.build(self.config, torch.float32)
+        candidate.call("load", model, authors_weights(self.config, candidate.conventions, seed))
+        self.module = _trainable(model)
+
+    def logits(self, images: Tensor) -> Tensor:
+        """By the adapter, as it stands."""
+        return self.candidate.adapter.logits(self.module, images)
+
+    def representation(self, images: Tensor) -> Tensor:
+        """By the hook of that name."""
+        self.module.eval()
+        return as_tensor(self.candidate.call("representation", self.module, images), "representation()")
+
+    def with_new_head(self, classes: int, image_size: tuple[int, int]) -> "ViTLearner":
+        """By ``export``, ``load`` and ``at_image_size``."""
+        for hook in ("export", "at_image_size"):
+            if not self.candidate.offers(hook):
+                raise NotSupported(f"{self.candidate.name} has no {hook}()")
+        config = replace(self.config, head="linear", num_classes=classes)
+        state = {name: weight for name, weight in self.exported().items() if not name.startswith("head.")}
+        state |= {"head.weight": torch.zeros(classes, config.width), "head.bias": torch.zeros(classes)}
+        if not self.candidate.conventions.head_bias:
+            del state["head.bias"]
+        model = self.candidate.build(config, torch.float32)
+        self.candidate.call("load", model, state)
+        if image_size != config.image_size:
+            model = self.candidate.call("at_image_size", model, image_size)
+        other = copy.copy(self)
+        other.config, other.module = replace(config, image_size=image_size), _trainable(model)
+        return other
+
+    def exported(self) -> dict[str, Tensor]:
+        """Its weights by their canonical names."""
+        exported = self.candidate.call("export", self.module)
+        return {str(name): as_tensor(weight, "export()") for name, weight in exported.items()}
+
+    def guarded(self, what: str, run: Callable[[], Result]) -> Result:
+        """What it raises is the candidate's."""
+        return self.candidate.guarded(what, run, grad=True)
+
+
+class ResNetLearner:
+    """The reference's ResNet, whose head is one layer at pre-training too, as in the paper's BiT."""
+
+    def __init__(self, config: ResNetConfig, classes: int, seed: int, device: str) -> None:
+        self.module = ResNet(config, classes, seed).to(device)
+
+    def logits(self, images: Tensor) -> Tensor:
+        """As it stands."""
+        logits: Tensor = self.module(images)
+        return logits
+
+    def representation(self, images: Tensor) -> Tensor:
+        """The mean of the last cells."""
+        self.module.eval()
+        with torch.no_grad():
+            return self.module.representation(images)
+
+    def with_new_head(self, classes: int, _image_size: tuple[int, int]) -> "ResNetLearner":
+        """Its convolutions take images of any size."""
+        other = copy.copy(self)
+        other.module = copy.deepcopy(self.module)
+        head = nn.Linear(other.module.head.in_features, classes).to(other.module.head.weight)
+        nn.init.zeros_(head.weight)
+        nn.init.zeros_(head.bias)
+        other.module.head = head
+        return other
+
+    def guarded(self, _what: str, run: Callable[[], Result]) -> Result:
+        """It is no foreign code."""
+        return run()
+
+
+def _with_head(candidate: Candidate, config: ViTConfig) -> ViTConfig:
+    """The pre-training head where the candidate has it, else one linear layer."""
+    with_mlp = replace(config, head="mlp")
+    try:
+        candidate.build(with_mlp, torch.float32)
+    except NotSupported:
+        return config
+    return with_mlp
+
+
+def _trainable(model: Any) -> nn.Module:
+    if not isinstance(model, nn.Module):
+        raise NotSupported(f"its model is a {type(model).__name__}, no torch module that a torch optimizer trains")
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise NotSupported("none of its parameters asks for a gradient")
+    return model.eval()
