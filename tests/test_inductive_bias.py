@@ -1,0 +1,221 @@
+"""The study of inductive bias: each definition on a case worked out by hand, then the study on tiny models."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from vitbench.adapters.reference import ReferenceAdapter
+from vitbench.candidate import Candidate
+from vitbench.errors import NotSupported
+from vitbench.miniature import Miniature
+from vitbench.options import Options
+from vitbench.plan import Cell, plan
+from vitbench.records import Outcome, StudyRecord
+from vitbench.results import from_line, to_line
+from vitbench.suites.paper.inductive_bias import measure as inductive_bias
+from vitbench.suites.paper.inductive_bias.definitions import (
+    distances,
+    equivariance_error,
+    heard,
+    mean_distance,
+    moved,
+    moved_map,
+    receptive_field,
+)
+from vitbench.suites.paper.inductive_bias.look import bias
+from vitbench.suites.paper.inductive_bias.subjects import RESNET, ROUND, SILENT, WITHOUT, CandidateSubject
+
+TINY = Miniature(side=16, patch=4, width=8, depth=2, heads=2, steps=2, batch=4, images=16)
+CELL = Cell(suite="paper/inductive_bias", implementation="reference")
+
+
+# --- definitions, by hand ---
+
+
+def a_row(*values: float) -> Tensor:
+    """A map of one row of cells with one feature. (1, 1, columns, 1)."""
+    return torch.tensor(values, dtype=torch.float64).reshape(1, 1, -1, 1)
+
+
+def test_an_image_moves_down_and_to_the_right_and_comes_in_again() -> None:
+    image = torch.tensor([[[[1.0, 2], [3, 4], [5, 6]]]])
+    assert moved(image, (1, 0)).tolist() == [[[[5, 6], [1, 2], [3, 4]]]]
+    assert moved(image, (0, 1)).tolist() == [[[[2, 1], [4, 3], [6, 5]]]]
+
+
+def test_a_map_moved_by_part_of_a_cell_lies_on_the_line_between_two() -> None:
+    row = a_row(0, 4, 8)
+    assert moved_map(row, (0, 1)).flatten().tolist() == [8, 0, 4]
+    assert moved_map(row, (0, 0.25)).flatten().tolist() == [2, 3, 7]  # 3/4 of its own and 1/4 of its left neighbour
+    assert moved_map(row, (0, 1.25)).flatten().tolist() == [7, 2, 3]
+
+
+def test_equal_maps_have_no_error_and_unrelated_ones_an_error_of_one() -> None:
+    one, other = a_row(1, 1, -1, -1), a_row(1, -1, 1, -1)  # at right angles, both of mean 0
+    assert equivariance_error(one, one).tolist() == [0]
+    assert equivariance_error(one, other).tolist() == pytest.approx([1])
+    assert equivariance_error(one, -one).tolist() == pytest.approx([2**0.5])
+    assert equivariance_error(2 * one, 2 * other).tolist() == pytest.approx([1])  # whatever their scale
+
+
+def test_distances_are_of_cells_centres() -> None:
+    assert distances((1, 3), (4, 4), (2, 2)).tolist() == [[0, 4, 8]]
+    assert distances((2, 1), (3, 3), (1.5, 5.5)).tolist() == [[4], [5]]
+
+
+def test_the_mean_distance_weighs_each_pixel() -> None:
+    assert mean_distance(torch.tensor([[3.0, 1]]), torch.tensor([[0.0, 8]])) == 2
+
+
+def test_a_receptive_field_is_the_size_of_the_gradient_over_channels() -> None:
+    gradient = torch.tensor(
+        [[[[3.0, 0]], [[4.0, 1]]], [[[0.0, 0]], [[1.0, 3]]]]
+    )  # two images, two channels, 1 × 2 pixels
+    assert receptive_field(gradient).tolist() == [[3, 2]]
+
+
+def test_a_change_is_heard_in_parts_of_the_largest() -> None:
+    before = torch.zeros(1, 1, 3, 2)
+    after = before.clone()
+    after[0, 0, 0] = torch.tensor([3.0, 4])
+    after[0, 0, 2] = torch.tensor([0.0, 1])
+    assert heard(before, after).tolist() == [[1, 0, pytest.approx(0.2)]]
+
+
+# --- the study ---
+
+
+@pytest.fixture(scope="module")
+def records() -> dict[str, StudyRecord]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(inductive_bias, "MINIATURES", {"quick": TINY})
+        patch.setattr(inductive_bias, "SEEDS", {"quick": 2})
+        return {name: inductive_bias.measure(replace(CELL, implementation=name)) for name in ("reference", RESNET)}
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inductive_bias, "MINIATURES", {"quick": TINY})
+    monkeypatch.setattr(inductive_bias, "SEEDS", {"quick": 1})
+
+
+def value(record: StudyRecord, name: str, series: str) -> float:
+    (found,) = [one.value for one in record.scalars if (one.name, one.series) == (name, series)]
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("when", ["at the start", "trained"])
+def test_what_must_hold_of_any_vit_is_measured(records: dict[str, StudyRecord], when: str) -> None:
+    """Without positions a ViT moves with its patches; its MLPs mix no tokens; attention hears every patch at once."""
+    record = records["reference"]
+    moved_by_patches = "error of the last map, moved by 8 pixels"
+    assert value(record, moved_by_patches, f"without positions, {when}") < 1e-4
+    assert value(record, moved_by_patches, f"with positions, {when}") > 1e-3
+    assert value(record, "error of the last map, moved by 1 pixel", f"without positions, {when}") > 0.1
+    assert value(record, "change at other tokens, MLPs alone", when) == 0
+    assert value(record, "least change anywhere after one block", f"with positions, {when}") > 0
+
+
+def test_a_convolution_moves_with_its_cells_but_for_the_zeros_around_the_map(records: dict[str, StudyRecord]) -> None:
+    moved_by_cells = "error of the last map, moved by 8 pixels"
+    assert value(records[RESNET], moved_by_cells, "circular padding, at the start") < 1e-4
+    assert value(records[RESNET], moved_by_cells, "zero padding, at the start") > 0.1
+
+
+def test_every_curve_goes_over_all_layers_or_shifts_with_its_interval(records: dict[str, StudyRecord]) -> None:
+    for record in records.values():
+        assert record.missing == ()
+        for curve in record.curves:
+            assert len(curve.x) == len(curve.y) == len(curve.low) == len(curve.high)
+        assert {len(curve.x) for curve in record.curves if curve.name == inductive_bias.BY_SHIFT[0]} == {8}
+        assert to_line(from_line(to_line(record))) == to_line(record)
+    layers = {name: records[name].arrays[0].shape[0] for name in records}
+    assert layers == {"reference": 3, RESNET: 5}
+
+
+@pytest.mark.usefixtures("tiny")
+def test_the_same_seed_gives_the_same_bits() -> None:
+    first, again = (replace(inductive_bias.measure(CELL), duration_s=0) for _ in range(2))
+    assert to_line(first) == to_line(again)
+
+
+class Unexported(ReferenceAdapter):
+    """A candidate that shows its layers, and neither its weights nor its attention."""
+
+    name = "unexported"
+    export = None  # type: ignore[assignment]
+    attention = None  # type: ignore[assignment]
+    tokens = None  # type: ignore[assignment]
+
+
+@pytest.mark.usefixtures("tiny")
+def test_what_needs_a_hook_is_missed_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inductive_bias, "resolve", lambda name: Unexported())
+    record = inductive_bias.measure(CELL)
+    assert {(one.what, one.hook) for one in record.missing} == {
+        ("trained, without positions", "export"),
+        ("reach of the first block's attention", "attention"),
+    }
+    assert "without positions, trained" not in {one.series for one in record.scalars}
+    assert record.outcome == Outcome.MEASURED
+
+
+class Closed(ReferenceAdapter):
+    """A candidate that does not show its layers."""
+
+    name = "closed"
+    block_outputs = None  # type: ignore[assignment]
+
+
+@pytest.mark.usefixtures("tiny")
+def test_a_candidate_that_shows_no_layers_is_not_offered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inductive_bias, "resolve", lambda name: Closed())
+    with pytest.raises(NotSupported, match=r"closed offers no block_outputs\(\), by which its layers are seen"):
+        inductive_bias.measure(CELL)
+
+
+class Detached(ReferenceAdapter):
+    """A candidate whose layers carry no gradient."""
+
+    def block_outputs(self, model: nn.Module, images: Tensor) -> list[Tensor]:
+        return [one.detach() for one in super().block_outputs(model, images)]
+
+
+@pytest.mark.usefixtures("tiny")
+def test_layers_without_a_gradient_have_no_receptive_field(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inductive_bias, "resolve", lambda name: Detached())
+    (missing,) = inductive_bias.measure(CELL).missing
+    assert (missing.what, missing.hook) == ("effective receptive field", "block_outputs")
+    assert missing.reason == "the output of layer 1 carries no gradient to the images"
+
+
+def test_an_image_smaller_than_the_shift_is_refused() -> None:
+    small = replace(TINY, side=8)
+    subject = CandidateSubject(Candidate(ReferenceAdapter()), small, seed=0)
+    with pytest.raises(NotSupported, match="images of 8 pixels are too small to be moved by 8"):
+        bias(subject, small.unseen(2).images, WITHOUT)
+
+
+def test_a_silenced_candidate_gets_its_attention_back() -> None:
+    subject = CandidateSubject(Candidate(ReferenceAdapter()), TINY, seed=0)
+    images = TINY.unseen(2).images
+    before = subject.maps(images, subject.variants[0])
+    assert not torch.equal(subject.maps(images, SILENT)[-1], before[-1])
+    assert torch.equal(subject.maps(images, subject.variants[0])[-1], before[-1])
+
+
+def test_the_padding_is_as_it_was_after_a_look_with_another() -> None:
+    from vitbench.reference import resnet
+    from vitbench.suites.paper.inductive_bias.subjects import ResNetSubject
+
+    padded = resnet.padded
+    ResNetSubject(TINY, 0, "cpu").maps(TINY.unseen(1).images, ROUND)
+    assert resnet.padded is padded
+
+
+def test_the_resnet_and_every_implementation_get_a_cell() -> None:
+    options = Options(implementations=("reference", "timm"), named=True, suites=("paper/inductive_bias",))
+    assert [cell.implementation for cell in plan(options)] == [RESNET, "reference", "timm"]

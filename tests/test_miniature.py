@@ -1,0 +1,71 @@
+"""What the studies train: drawn images, first weights, figures over seeds."""
+
+import math
+
+import pytest
+import torch
+
+from vitbench.drawn_images import CLASSES, drawn
+from vitbench.miniature import Miniature, first_weights, smoothed
+from vitbench.reference.config import Conventions
+from vitbench.reference.parameters import parameter_shapes
+from vitbench.seeds import BY_T, SHARE, mean_interval, over_seeds
+
+
+def test_a_seed_draws_the_same_images_and_another_draws_others() -> None:
+    first, again, other = drawn(8, 16, 0), drawn(8, 16, 0), drawn(8, 16, 1)
+    assert torch.equal(first.images, again.images)
+    assert torch.equal(first.labels, again.labels)
+    assert not torch.equal(first.images, other.images)
+    assert first.images.shape == (8, 3, 16, 16)
+
+
+def test_every_kind_is_drawn_about_as_often_and_brighter_than_its_ground() -> None:
+    data = drawn(700, 32, 0)
+    assert all(50 < int((data.labels == kind).sum()) < 160 for kind in range(len(CLASSES)))
+    assert data.images[:, :, :2].mean() < data.images[:, :, 14:18, 14:18].mean()
+
+
+def test_a_wide_bar_is_wider_than_it_is_tall_and_a_tall_one_taller() -> None:
+    data = drawn(400, 32, 0)
+    bright = (data.images.mean(dim=1) > 0).double()
+    for name, wider in (("wide bar", True), ("tall bar", False)):
+        shapes = bright[data.labels == CLASSES.index(name)]
+        columns, rows = (shapes.amax(dim=dimension).sum(dim=1).mean() for dimension in (1, 2))
+        assert columns > 1.5 * rows if wider else rows > 1.5 * columns
+
+
+def test_a_curve_of_losses_has_the_mean_of_each_stretch_at_its_middle() -> None:
+    assert smoothed([4, 2, 1, 1, 9], 2) == ([1.5, 3.5], [3, 1])
+    assert smoothed([4, 2], 30) == ([1, 2], [4, 2])
+
+
+def test_weights_to_start_from_are_of_every_canonical_name_and_shape() -> None:
+    config = Miniature(steps=10).config
+    weights = first_weights(config, Conventions(), seed=0)
+    assert {name: tuple(weight.shape) for name, weight in weights.items()} == parameter_shapes(config, Conventions())
+    assert weights["head.weight"].abs().max() == 0
+    assert weights["blocks.0.norm1.weight"].min() == 1
+    assert weights["patch_embedding.weight"].std().item() == pytest.approx(0.02, rel=0.1)
+
+
+def test_the_interval_of_the_mean_is_students() -> None:
+    """Of 1, 2, 3: mean 2, standard deviation 1, and t of 2 degrees of freedom at 97.5 % is 4.3027."""
+    low, high = mean_interval([1, 2, 3]) or (0.0, 0.0)
+    assert (low, high) == pytest.approx((2 - 4.3027 / 3**0.5, 2 + 4.3027 / 3**0.5), abs=1e-4)
+    assert mean_interval([1]) is None
+    assert mean_interval([1, math.nan]) is None
+
+
+def test_a_figure_over_seeds_has_mean_spread_and_an_interval_within_what_can_be() -> None:
+    found = over_seeds("accuracy", [0.9, 0.8, 1.0], within=SHARE)
+    assert (found.value, found.spread, found.seeds, found.interval) == (
+        pytest.approx(0.9),
+        pytest.approx(0.1),
+        3,
+        BY_T,
+    )
+    assert (found.low, found.high) == (pytest.approx(0.9 - 4.3027 * 0.1 / 3**0.5, abs=1e-4), 1.0)
+    alone = over_seeds("accuracy", [0.9])
+    assert (alone.value, alone.low, alone.spread, alone.interval) == (0.9, None, None, "")
+    assert over_seeds("loss", [math.nan, 1.0]).value is None
