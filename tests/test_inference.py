@@ -1,14 +1,21 @@
 """What is inferred of classes as people write them: their layouts, their conventions, and no defect explained away."""
 
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import inferable_models
 import pytest
 
+from vitbench.adapt import main as adapt
+from vitbench.candidate import Candidate
 from vitbench.errors import NotInferred
-from vitbench.inference.apart import inferred, inferred_adapter, source_of
+from vitbench.inference.apart import inferred, source_of
 from vitbench.inference.inferring import Inferred, infer
+from vitbench.inference.sketch import SMALL
+from vitbench.registry import inferred_code, resolve
 
 
 def inferred_here(name: str, folder: Path) -> Inferred:
@@ -92,7 +99,7 @@ def test_a_constructor_that_hangs_is_ended_and_named() -> None:
 
 
 def test_what_was_assumed_stands_on_the_adapter() -> None:
-    adapter: Any = inferred_adapter(inferable_models.Tanh, "inferable_models:Tanh", "inferable_models", "Tanh")
+    adapter: Any = resolve("inferable_models:Tanh")
     assert "activation = gelu_tanh" in adapter.inferred
     assert (adapter.name, adapter.version) == ("inferable_models.Tanh", "unknown")
     assert adapter.conventions.activation == "gelu_tanh"
@@ -119,3 +126,41 @@ def test_a_class_is_judged_as_it_is_and_the_verdict_says_what_was_assumed(pytest
     refused = pytester.run("pytest", *options, "--impl", "mine:NeedsMore")
     refused.stderr.fnmatch_lines(["ERROR: mine:NeedsMore is no adapter, and none could be inferred for it"])
     assert refused.ret == 4
+
+
+def test_adapt_writes_the_adapter_that_the_class_is_judged_by(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "adapter.py"
+    assert adapt(["inferable_models:Clip", "-o", str(file)]) == 0
+    assert str(file) in capsys.readouterr().out
+    kept, judged = resolve(str(file)), resolve("inferable_models:Clip")
+    assert file.read_text(encoding="utf-8") == inferred_code("inferable_models:Clip")
+    assert kept.conventions == judged.conventions
+    assert (kept.inferred, bool(judged.inferred)) == ((), True)
+    assert adapt(["inferable_models:Clip", "-o", str(file)]) == 2
+    assert "is there already; --force writes over it" in capsys.readouterr().err
+
+
+def test_adapt_says_of_an_adapter_that_it_needs_none(capsys: pytest.CaptureFixture[str]) -> None:
+    assert adapt(["reference"]) == 2
+    assert "'reference' needs no adapter" in capsys.readouterr().err
+
+
+def test_a_written_adapter_is_formatted_as_the_project_is(tmp_path: Path) -> None:
+    for name in ("Clip", "PixelsFirst", "HeadsApart", "FromConfig"):
+        file = tmp_path / f"{name}.py"
+        file.write_text(inferred_here(name, tmp_path).code, encoding="utf-8")
+        done = subprocess.run(
+            [sys.executable, "-m", "ruff", "format", "--diff", "--line-length", "120", str(file)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout
+
+
+def test_a_model_whose_mlp_has_four_widths_is_judged_at_four_widths(tmp_path: Path) -> None:
+    candidate = Candidate(resolve("inferable_models:FourWidths"))
+    assert candidate.within_reach(SMALL).mlp_dim == 4 * SMALL.width
+    assert candidate.within_reach(replace(SMALL, num_heads=1)).mlp_dim == 4 * SMALL.width

@@ -154,7 +154,7 @@ def test_an_unknown_verb_lists_the_known_ones(capsys: pytest.CaptureFixture[str]
     assert vitbench_main(["race"]) == 2
     assert (
         capsys.readouterr().err
-        == "vitbench: no verb 'race'; there are run, report, view, compare, gate, spec, calibrate (vitbench help explains them)\n"
+        == "vitbench: no verb 'race'; there are run, report, view, compare, gate, adapt, spec, calibrate (vitbench help explains them)\n"
     )
 
 

@@ -12,6 +12,7 @@ VERBS = {
     "view": "open the report of a run in a browser",
     "compare": "put implementations side by side, requirement by requirement; JUnit XML, a badge",
     "gate": "stop a change that makes it wrong, slower or larger",
+    "adapt": "write the adapter that is inferred for a torch class, to keep and to change",
     "spec": "print the specification that implementations are judged by",
     "calibrate": "prove that the checks can tell: mutants killed, nothing benign accused",
 }

@@ -16,6 +16,7 @@ from vitbench.arrays import as_tensor, short
 from vitbench.cases import (
     Case,
     as_hybrid,
+    four_widths,
     nearest,
     several_heads,
     several_pixels,
@@ -339,16 +340,29 @@ class Candidate(ForeignCode):
     @cached_property
     def _simplifications(self) -> list[Callable[[ViTConfig], ViTConfig]]:
         """What has to be done to a case so that the candidate can build it; found by building probes, once."""
-        tall_patch = replace(_PLAIN, patch_size=(4, 2), image_size=(8, 4))
-        wide_image = replace(_PLAIN, image_size=(8, 12))
+        fixed_mlp = self._declines(_PLAIN) and not self._declines(four_widths(_PLAIN))
+        plain = four_widths(_PLAIN) if fixed_mlp else _PLAIN
+        tall_patch = replace(plain, patch_size=(4, 2), image_size=(8, 4))
+        wide_image = replace(plain, image_size=(8, 12))
         features: list[tuple[Callable[[ViTConfig], ViTConfig], Sequence[ViTConfig]]] = [
             (square_image, [wide_image]),
             (square_patch, [tall_patch]),
-            (three_channels, [replace(_PLAIN, channels=n) for n in (1, 2, 4)]),
-            (several_heads, [replace(_PLAIN, num_heads=1)]),
-            (without_dropout, [replace(_PLAIN, dropout=0.3, attention_dropout=0.3)]),
+            (three_channels, [replace(plain, channels=n) for n in (1, 2, 4)]),
+            (several_heads, [replace(plain, num_heads=1)]),
+            (without_dropout, [replace(plain, dropout=0.3, attention_dropout=0.3)]),
         ]
-        return [simplify for simplify, probes in features if not all(self._runs(probe) for probe in probes)]
+        needed = [simplify for simplify, probes in features if not all(self._runs(probe) for probe in probes)]
+        return [*needed, *([four_widths] if fixed_mlp else [])]  # last, since others change the width
+
+    def _declines(self, config: ViTConfig) -> bool:
+        """Whether the adapter says that it cannot build this; what breaks is another matter."""
+        try:
+            self.call("build", config)
+        except NotSupported:
+            return True
+        except CandidateRaised:
+            return False
+        return False
 
     def _runs(self, config: ViTConfig) -> bool:
         """Whether a model of these sizes can be built, loaded and run; the feature's own requirement says why not."""

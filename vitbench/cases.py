@@ -238,6 +238,11 @@ def several_pixels(config: ViTConfig) -> ViTConfig:
     return replace(config, patch_size=(patch_h, patch_w), image_size=(rows * patch_h, columns * patch_w))
 
 
+def four_widths(config: ViTConfig) -> ViTConfig:
+    """An MLP of four times the width, as every published model has."""
+    return replace(config, mlp_dim=4 * config.width)
+
+
 def without_dropout(config: ViTConfig) -> ViTConfig:
     """No dropout of any kind."""
     return replace(config, dropout=0.0, attention_dropout=0.0)

@@ -15,6 +15,7 @@ from vitbench.errors import AdapterBroken, AdapterNotFound, VitbenchError
 
 if TYPE_CHECKING:
     from vitbench.adapter import Adapter
+    from vitbench.inference.inferring import Inferred
 
 ENTRY_POINT_GROUP = "vitbench.adapters"
 
@@ -224,16 +225,36 @@ def _from_package(asked: _Asked) -> Any:
     return _import(f"{impl}.vitbench_adapter", asked)
 
 
+def inferred_code(impl: str) -> str | None:
+    """The adapter that would be inferred, as Python; None where ``impl`` is, or has, an adapter.
+
+    Raises:
+        AdapterNotFound, AdapterBroken, NotInferred: as ``resolve``.
+    """
+    inference = _inference(_find(impl)[0], impl)
+    return None if inference is None else inference.code
+
+
 def _inferred(found: Any, impl: str) -> "Adapter | None":
     """The adapter inferred for a torch class or factory; None for what is no such thing."""
+    inference = _inference(found, impl)
+    if inference is None:
+        return None
+    from vitbench.inference.apart import adapter_of  # noqa: PLC0415
+
+    return adapter_of(inference)
+
+
+def _inference(found: Any, impl: str) -> "Inferred | None":
     if isinstance(found, ModuleType) or not callable(found):
         return None
-    from vitbench.inference.apart import inferred_adapter, is_inferable  # noqa: PLC0415  # torch, needed only now
+    from vitbench.inference.apart import inferred, is_inferable, source_of  # noqa: PLC0415  # torch, needed only now
 
     location, attribute = _divided(impl)
     if not attribute or not is_inferable(found):
         return None
-    return inferred_adapter(found, impl, Path(location).stem if location.endswith(".py") else location, attribute)
+    module = Path(location).stem if location.endswith(".py") else location
+    return inferred(found, source_of(impl, module, attribute))
 
 
 def _instance(found: Any, origin: str) -> "Adapter":

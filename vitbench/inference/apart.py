@@ -54,18 +54,13 @@ def inferred(found: Any, source: Source, *, step_limit_s: float = STEP_LIMIT_S) 
     return Inferred(code=answer["code"], name=answer["name"], assumed=tuple(answer["assumed"]))
 
 
-def inferred_adapter(found: Any, impl: str, module: str, attribute: str) -> Adapter:
-    """The adapter of a class or factory, made from its code; ``inferred`` on it is what its verdict rests on.
-
-    Raises:
-        NotInferred: what was understood of it, and what was not.
-    """
-    result = inferred(found, source_of(impl, module, attribute))
+def adapter_of(inference: Inferred) -> Adapter:
+    """The adapter that the code is; ``inferred`` on it is what its verdict rests on."""
     with tempfile.TemporaryDirectory(prefix="vitbench-") as folder:
         path = Path(folder, "inferred_adapter.py")
-        path.write_text(result.code, encoding="utf-8")
-        adapter = loaded(path, "vitbench_inferred_adapter", result.name)
-    adapter.inferred = result.assumed
+        path.write_text(inference.code, encoding="utf-8")
+        adapter = loaded(path, "vitbench_inferred_adapter", inference.name)
+    adapter.inferred = inference.assumed
     return adapter
 
 

@@ -1,0 +1,83 @@
+"""``vitbench adapt mypkg.vit:VisionTransformer -o adapter.py``: the adapter that vitbench infers, as code to keep."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from vitbench.console import speak_any_language
+from vitbench.errors import OutputUnwritable, UsageError, VitbenchError
+
+_DESCRIPTION = """Write the adapter that vitbench infers for a torch class or factory: the one that --impl judges it by.
+
+Keep it beside your code, and change what is wrong: a convention, a limit, a stage that is missing. Once it is yours, the
+conventions are declared instead of assumed, and the verdict no longer says (inferred)."""
+
+_EPILOG = """examples:
+  vitbench adapt mypkg.vit:VisionTransformer -o adapter.py
+  pytest --pyargs vitbench.suites.conformance --impl adapter.py
+
+exit codes: 0 written, 2 usage, 4 no such class, or no adapter could be inferred for it"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The exit code; ``--help`` lists them."""
+    speak_any_language()
+    options = _parser().parse_args(sys.argv[1:] if argv is None else argv)
+    try:
+        code = _code(options.impl)
+        if options.output is None:
+            print(code, end="")
+            return 0
+        _write(options.output, code, overwrite=options.force)
+    except VitbenchError as error:
+        print(f"vitbench adapt: {error}", file=sys.stderr)
+        return error.exit_code
+    print(
+        f"{options.output}: look it through, then pytest --pyargs vitbench.suites.conformance --impl {options.output}"
+    )
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="vitbench adapt",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("impl", help="package.module:Class or :factory, or a path model.py:Class")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="where to write it (default: the terminal)")
+    parser.add_argument("--force", action="store_true", help="write over a file that is there")
+    return parser
+
+
+def _code(impl: str) -> str:
+    """The adapter's module.
+
+    Raises:
+        UsageError: what is named is an adapter already.
+        AdapterNotFound, AdapterBroken: nothing of that name, or its import failed.
+        NotInferred: it was not understood.
+    """
+    from vitbench.registry import inferred_code  # noqa: PLC0415  # torch, needed only now
+
+    code = inferred_code(impl)
+    if code is None:
+        raise UsageError(
+            f"{impl!r} needs no adapter: it is one, or has one; name a torch class as package.module:Class"
+        )
+    return code
+
+
+def _write(path: Path, code: str, *, overwrite: bool) -> None:
+    if path.exists() and not overwrite:
+        raise OutputUnwritable(f"{path} is there already; --force writes over it")
+    try:
+        path.write_text(code, encoding="utf-8")
+    except OSError as error:
+        raise OutputUnwritable(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())
