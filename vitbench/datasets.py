@@ -10,16 +10,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from vitbench.idx import DataUnusable, read_idx
+from vitbench.idx import FILES, DataUnusable, idx_file, read_idx
 
 DIGITS = "digits"
 _DIGITS_TEST = 500  # of 1797
-_FILES = {  # part: what a name begins with
-    "training images": ("train-images", 3),
-    "training labels": ("train-labels", 1),
-    "test images": ("t10k-images", 3),
-    "test labels": ("t10k-labels", 1),
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +114,7 @@ def idx_folder(folder: Path) -> Dataset:
     Raises:
         DataUnusable: see ``dataset``.
     """
-    read = {part: read_idx(_file(folder, part), dimensions) for part, (_, dimensions) in _FILES.items()}
+    read = {part: read_idx(idx_file(folder, part), dimensions) for part, (_, dimensions) in FILES.items()}
     halves = []
     for which in ("training", "test"):
         images, labels = read[f"{which} images"], read[f"{which} labels"]
@@ -131,15 +125,6 @@ def idx_folder(folder: Path) -> Dataset:
     if train.shape[1:] != test.shape[1:]:
         raise DataUnusable(f"{folder} has training images of {train.shape[1:]} pixels, test images of {test.shape[1:]}")
     return _dataset(folder.resolve().name, halves[0], halves[1], white=255)
-
-
-def _file(folder: Path, part: str) -> Path:
-    start, dimensions = _FILES[part]
-    names = [f"{start}{dot}idx{dimensions}-ubyte{end}" for dot in "-." for end in ("", ".gz")]
-    found = [folder / name for name in names if (folder / name).is_file()]
-    if not found:
-        raise DataUnusable(f"{folder} has no {part}: none of {', '.join(names)}; --data takes a folder as MNIST's")
-    return found[0]
 
 
 Half = tuple[NDArray[np.uint8], NDArray[np.integer]]

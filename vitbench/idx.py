@@ -29,6 +29,28 @@ class DataUnusable(UsageError):
     """A file of images or labels is missing, cut, of another kind or contradicts another."""
 
 
+FILES = {  # what each is called at its beginning, and how many dimensions it has
+    "training images": ("train-images", 3),
+    "training labels": ("train-labels", 1),
+    "test images": ("t10k-images", 3),
+    "test labels": ("t10k-labels", 1),
+}
+
+
+def idx_file(folder: Path, part: str) -> Path:
+    """The file of a part of the data, by any of the names that such files have, compressed or not.
+
+    Raises:
+        DataUnusable: there is none; the text lists the names.
+    """
+    start, dimensions = FILES[part]
+    names = [f"{start}{dot}idx{dimensions}-ubyte{end}" for dot in "-." for end in ("", ".gz")]
+    found = [folder / name for name in names if (folder / name).is_file()]
+    if not found:
+        raise DataUnusable(f"{folder} has no {part}: none of {', '.join(names)}; --data takes a folder as MNIST's")
+    return found[0]
+
+
 def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
     """The bytes of an IDX file, in its shape. Its sizes are held against the file's before anything is allocated.
 

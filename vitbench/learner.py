@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import torch
@@ -11,8 +12,12 @@ from torch import Tensor, nn
 from vitbench.adapter import NotSupported, ViTConfig
 from vitbench.arrays import as_tensor
 from vitbench.candidate import Candidate
+from vitbench.datasets import Labelled
+from vitbench.errors import OutputCut, VitbenchError
 from vitbench.reference.parameters import authors_weights
+from vitbench.reference.recipes import Recipe
 from vitbench.reference.resnet import ResNet, ResNetConfig
+from vitbench.training import Course, TrainingDiverged, nothing, train
 
 Result = TypeVar("Result")
 
@@ -79,10 +84,21 @@ class ViTLearner:
             del state["head.bias"]
         model = self.candidate.build(config, torch.float32)
         self.candidate.call("load", model, state)
-        if image_size != config.image_size:
-            model = self.candidate.call("at_image_size", model, image_size)
+        swapped = self._beside(config, model)
+        return swapped if image_size == config.image_size else swapped.at_image_size(image_size)
+
+    def at_image_size(self, image_size: tuple[int, int]) -> "ViTLearner":
+        """The same weights at another resolution, its head included.
+
+        Raises:
+            NotSupported: the candidate does not change its image size.
+        """
+        model = self.candidate.call("at_image_size", self.module, image_size)
+        return self._beside(replace(self.config, image_size=image_size), model)
+
+    def _beside(self, config: ViTConfig, model: Any) -> "ViTLearner":
         other = copy.copy(self)
-        other.config, other.module = replace(config, image_size=image_size), _trainable(model)
+        other.config, other.module = config, _trainable(model)
         return other
 
     def exported(self) -> dict[str, Tensor]:
@@ -125,6 +141,39 @@ class ResNetLearner:
     def guarded(self, _what: str, run: Callable[[], Result]) -> Result:
         """It is no foreign code."""
         return run()
+
+
+def teach(
+    learner: Learner,
+    data: Labelled,
+    recipe: Recipe,
+    seed: int,
+    *,
+    keep: Path | None = None,
+    told: Callable[[int], None] = nothing,
+) -> Course:
+    """Train it, in train mode, and leave it in evaluation.
+
+    Raises:
+        TrainingDiverged, OutputCut: as ``train``.
+        CandidateRaised: anything that its own code raised.
+    """
+    ours: list[VitbenchError] = []
+
+    def run() -> Course | None:
+        learner.module.train()
+        try:
+            return train(learner.module, learner.logits, data, recipe, seed, keep=keep, told=told)
+        except (TrainingDiverged, OutputCut) as error:  # no fault of the candidate's code
+            ours.append(error)
+            return None
+        finally:
+            learner.module.eval()
+
+    course = learner.guarded("training", run)
+    if course is None:
+        raise ours[0]
+    return course
 
 
 def _with_head(candidate: Candidate, config: ViTConfig) -> ViTConfig:

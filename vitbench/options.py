@@ -32,6 +32,7 @@ _TAKERS = {
     "task": ("throughput", "memory"),
     "dtype": ("throughput", "memory", _OF_KERNELS),
     "mode": ("throughput",),
+    "data": ("paper/transfer", "paper/data_scaling"),
 }
 """The suites that each option is for."""
 
@@ -59,6 +60,7 @@ class Options:
     output: Path | None = None  # None: a new folder of its own
     fresh: bool = False  # begin anew in a folder that holds a run
     dry_run: bool = False
+    data: str = ""  # folder of images for the suites that train; empty: those that come with them
     profile: bool = False  # keep a trace of each cell that can be profiled
     baseline: str | None = None  # a stored run, or the name of a saved baseline, to hold the run to
     save_baseline: str | None = None  # the name to save it under
@@ -103,10 +105,24 @@ def parse(argv: Sequence[str] | None) -> Options:
         output=given.output,
         fresh=given.fresh,
         dry_run=given.dry_run,
+        data="" if given.data is None else _data_folder(given.data),
         profile=given.profile,
         baseline=given.baseline,
         save_baseline=given.save_baseline,
     )
+
+
+def _data_folder(folder: Path) -> str:
+    """The folder, which must have the files that are read later.
+
+    Raises:
+        DataUnusable: it has not; the text says which.
+    """
+    from vitbench.idx import FILES, idx_file  # noqa: PLC0415  # numpy, which nothing else here needs
+
+    for part in FILES:
+        idx_file(folder, part)
+    return str(folder.resolve())
 
 
 def axes_of(given: argparse.Namespace) -> dict[str, Any]:
@@ -252,6 +268,14 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
         help="how much: quick (minutes), standard (an hour or less), full (hours) (default: quick)",
     )
     add_axes(what.add_argument)
+    what.add_argument(
+        "--data",
+        type=Path,
+        metavar="FOLDER",
+        help="images to train on, as IDX files named as MNIST's, compressed or not (Debian: "
+        "dataset-fashion-mnist, /usr/share/datasets/fashion-mnist), for the suites paper/transfer and "
+        "paper/data_scaling (default: scikit-learn's digits)",
+    )
     what.add_argument(
         "--find-batch",
         action="store_true",

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any, Self
 
 from vitbench.errors import HarnessError
@@ -25,6 +26,7 @@ class Cell:
     threads: int = 1
     preset: str = "quick"
     seed: int = 0
+    data: str = ""  # folder of images to train on; empty: those that come with the suite
     timed: bool = False  # runs alone: nothing else of this run beside it
     time_limit_s: float = 600.0
     keep: str = ""  # folder for the state of what it trains, to go on from where it was stopped; empty: none is kept
@@ -46,6 +48,7 @@ class Cell:
             f"threads={self.threads}",
             self.preset,
             f"seed={self.seed}",
+            f"data={Path(self.data).name}" if self.data else "",
         )
         return " ".join(filter(None, points + counted))
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from math import inf, isfinite, nan, sqrt
 from statistics import fmean, stdev
 
-from vitbench.study import Scalar
+from vitbench.study import Curve, Scalar
 
 Bounds = tuple[float, float]
 ANYWHERE: Bounds = (-inf, inf)
@@ -50,5 +50,32 @@ def over_seeds(
         high=None if interval is None else interval[1],
         interval="" if interval is None else BY_T,
         seeds=len(values),
+        note=note,
+    )
+
+
+def curve_over_seeds(
+    name: str,
+    series: str,
+    axes: tuple[str, str],
+    x: Sequence[float],
+    runs: Sequence[Sequence[float]],
+    *,
+    note: str = "",
+) -> Curve:
+    """One line of as many training runs: at each place their mean, with its interval where there are two or more."""
+    columns = [over_seeds("", column) for column in zip(*runs, strict=True)]
+    known = any(column.low is not None for column in columns)
+    return Curve(
+        name=name,
+        series=series,
+        x_axis=axes[0],
+        y_axis=axes[1],
+        x=list(x),
+        y=[column.value for column in columns],
+        low=[column.low for column in columns] if known else (),
+        high=[column.high for column in columns] if known else (),
+        interval=BY_T if known else "",
+        seeds=len(runs),
         note=note,
     )
