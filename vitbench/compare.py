@@ -11,20 +11,15 @@ from rich.console import Console
 
 from vitbench import units
 from vitbench.console import WIDTH_OF_LOGS, speak_any_language, suitable_console
-from vitbench.errors import OutputUnwritable, UsageError, VitbenchError
+from vitbench.errors import UsageError, VitbenchError
+from vitbench.exports.files import SUFFIXES, format_of, put, require_new
 from vitbench.folders import HOME, latest_results, results_in
 from vitbench.matrix import Row
 from vitbench.parser import Parser
 from vitbench.results import Run, read
 from vitbench.scorecard import Scorecard, judged_part, scorecard, showing
 
-FORMATS = {
-    "terminal": (".txt",),
-    "markdown": (".md", ".markdown"),
-    "html": (".html", ".htm"),
-    "junit": (".xml",),
-    "badge": (".svg",),
-}
+FORMATS = ("terminal", "markdown", "html", "junit", "badge", "csv", "latex")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,15 +34,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _compare(options: argparse.Namespace) -> int:
     paths = [results_in(path) for path in options.runs] or [_latest()]
-    formats = [_format_of(path, options.format) for path in options.output]
-    _require_new(options.output, paths)
+    chosen = [options.format or format_of(path, FORMATS, "; or say --format") for path in options.output]
+    require_new(options.output, paths)
     runs = judged_part([read(path) for path in paths], options.impl)
     card = showing(scorecard(runs), _wanted(options, runs))
     if not options.output:
         _print(card, runs, options)
-    written = [render(card, runs, name, everything=options.all) for name in formats]  # all of them before any is kept
+    written = [render(card, runs, name, everything=options.all) for name in chosen]  # all of them before any is kept
     for path, text in zip(options.output, written, strict=True):
-        print(f"{path}: {units.data_size(_write(path, text))}")
+        print(f"{path}: {units.data_size(put(path, text))}")
     return 0
 
 
@@ -57,21 +52,16 @@ def render(card: Scorecard, runs: Sequence[Run], form: str, *, everything: bool 
     Raises:
         UsageError: the format cannot hold it.
     """
-    from vitbench.exports import badge, junit, markdown  # noqa: PLC0415
-
-    simple: dict[str, Callable[[Scorecard], str]] = {
-        "markdown": markdown.render,
-        "junit": junit.render,
-        "badge": badge.render,
-    }
-    if form in simple:
-        return simple[form](card)
     if form == "html":
         from vitbench.reports import model  # noqa: PLC0415  # the template engine, needed only here
         from vitbench.reports import render as page  # noqa: PLC0415
 
         return page.render(model.build(runs), scorecard=True)
-    return _plain_text(card, everything=everything)
+    if form == "terminal":
+        return _plain_text(card, everything=everything)
+    from vitbench.exports import formats  # noqa: PLC0415
+
+    return formats.render(form, runs, card)
 
 
 def _print(card: Scorecard, runs: Sequence[Run], options: argparse.Namespace) -> None:
@@ -110,24 +100,6 @@ def _latest() -> Path:
     return path
 
 
-def _format_of(path: Path, chosen: str | None) -> str:
-    if chosen is not None:
-        return chosen
-    for name, suffixes in FORMATS.items():
-        if path.suffix.lower() in suffixes:
-            return name
-    known = ", ".join(suffix for suffixes in FORMATS.values() for suffix in suffixes)
-    raise UsageError(f"the suffix of {path} tells no format; known: {known}; or say --format")
-
-
-def _require_new(outputs: Sequence[Path], runs: Sequence[Path]) -> None:
-    taken = {run.resolve() for run in runs}
-    for path in outputs:
-        if path.resolve() in taken:
-            raise OutputUnwritable(f"{path} is one of the runs, or given twice; name another file with -o")
-        taken.add(path.resolve())
-
-
 def _wanted(options: argparse.Namespace, runs: Sequence[Run]) -> Callable[[Row], bool]:
     present = sorted({str(record.area) for run in runs for record in run.requirements})
     areas = {area.upper() for area in options.area}
@@ -142,18 +114,6 @@ def _wanted(options: argparse.Namespace, runs: Sequence[Run]) -> Callable[[Row],
         )
 
     return wanted
-
-
-def _write(path: Path, text: str) -> int:
-    content = text.encode("utf-8", errors="replace")  # half a surrogate pair is valid JSON, but no text
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-    except OSError as error:
-        raise OutputUnwritable(
-            f"cannot write {path}: {error.strerror or error}; choose another place with -o"
-        ) from error
-    return len(content)
 
 
 def _parser() -> Parser:
@@ -180,11 +140,11 @@ def _parser() -> Parser:
         default=[],
         type=Path,
         help="write a file instead, repeatable; its suffix tells the format: "
-        + ", ".join(f"{suffixes[0]} {name}" for name, suffixes in FORMATS.items()),
+        + ", ".join(f"{SUFFIXES[name][0]} {name}" for name in FORMATS),
     )
     parser.add_argument(
         "--format",
-        choices=tuple(FORMATS),
+        choices=FORMATS,
         help="format of what is printed (default: terminal), or of each -o FILE whatever its suffix",
     )
     _add_choices(parser)

@@ -1,4 +1,4 @@
-"""Write a report of one run or of several: ``python -m vitbench.report RUN.jsonl -o report.html``; its figures as CSV or LaTeX."""
+"""Write a report of one run or of several: ``python -m vitbench.report RUN.jsonl -o report.html``; or the same for programs."""
 
 import argparse
 import sys
@@ -6,48 +6,48 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vitbench import units
-from vitbench.errors import OutputUnwritable, ResultsUnreadable, UsageError, VitbenchError
+from vitbench.errors import ResultsUnreadable, UsageError, VitbenchError
+from vitbench.exports.files import format_of, put, require_new
 from vitbench.folders import runs_in
-from vitbench.results import read
+from vitbench.results import Run, read
 
-_FORMATS = {".html": "html", ".htm": "html", ".csv": "comma_separated", ".tex": "latex", ".md": "markdown"}
+FORMATS = ("html", "csv", "latex", "markdown", "junit", "badge", "jsonl")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Read the results, write the report, say where it is; the exit code."""
     options = _parser().parse_args(argv)
     try:
-        runs = [run for path in options.runs for run in runs_in(path)]
+        paths = [run for path in options.runs for run in runs_in(path)]
         outputs = options.output or [Path("report.html")]
-        _require_writable(outputs, runs)
-        for output in outputs:
-            if output.suffix:
-                _said(output, _write(runs, output))
-            else:
-                _write_site(runs, output)
+        require_new(outputs, paths)
+        forms = [format_of(output, FORMATS) if output.suffix else "site" for output in outputs]
+        if options.impl and "site" in forms:
+            raise UsageError("a site is of all implementations; leave --impl out, or write a file (-o report.html)")
+        _write(paths, list(zip(outputs, forms, strict=True)), options.impl)
     except VitbenchError as error:
         print(f"vitbench.report: {error}", file=sys.stderr)
         return error.exit_code
     return 0
 
 
-def _require_writable(outputs: Sequence[Path], runs: Sequence[Path]) -> None:
-    taken = {run.resolve() for run in runs}
-    for output in outputs:
-        if output.resolve() in taken:
-            raise OutputUnwritable(f"{output} is one of the runs, or given twice; name another file with -o")
-        taken.add(output.resolve())
-        if output.suffix and output.suffix.lower() not in _FORMATS:
-            raise UsageError(f"the suffix of {output} tells no format; known: {', '.join(_FORMATS)}")
+def _write(paths: Sequence[Path], outputs: Sequence[tuple[Path, str]], names: Sequence[str]) -> None:
+    """Every file that is text is made before any is kept, so that a mistake leaves nothing half-done."""
+    from vitbench.exports import formats  # noqa: PLC0415  # --help must not wait for what writing takes
+    from vitbench.parts import part  # noqa: PLC0415
+    from vitbench.scorecard import judged_part, scorecard  # noqa: PLC0415
 
-
-def _write(runs: Sequence[Path], output: Path) -> int:
-    form = _FORMATS[output.suffix.lower()]
-    if form == "html":
-        return write_report(runs, output)
-    from vitbench.exports import figures  # noqa: PLC0415
-
-    return _put(output, getattr(figures, form)([read(path) for path in runs]))
+    runs: list[Run] = []
+    texts: dict[Path, str] = {}
+    if any(form != "site" for _, form in outputs):
+        runs = part([read(path) for path in paths], names)
+        card = scorecard(judged_part(runs)) if any(run.verdicts or run.requirements for run in runs) else None
+        texts = {path: formats.render(form, runs, card) for path, form in outputs if form not in {"site", "html"}}
+    for path, form in outputs:
+        if form == "site":
+            _write_site(paths, path)
+        else:
+            _said(path, put(path, texts[path]) if path in texts else _page(runs, path))
 
 
 def _write_site(paths: Sequence[Path], folder: Path) -> None:
@@ -74,18 +74,6 @@ def _said(output: Path, size: int) -> None:
     print(f"{output}: {units.data_size(size)}", flush=True)
 
 
-def _put(output: Path, text: str) -> int:
-    content = text.encode("utf-8", errors="replace")  # half a surrogate pair is valid JSON, but no text
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_bytes(content)
-    except OSError as error:
-        raise OutputUnwritable(
-            f"cannot write {output}: {error.strerror or error}; choose another place with -o"
-        ) from error
-    return len(content)
-
-
 def write_report(paths: Sequence[Path], output: Path) -> int:
     """Write one report of all these results files and return its size in bytes.
 
@@ -93,16 +81,21 @@ def write_report(paths: Sequence[Path], output: Path) -> int:
         ResultsUnreadable: a results file is missing or of another format.
         OutputUnwritable: the report cannot be written where it was asked for.
     """
-    from vitbench.reports import model, render  # noqa: PLC0415  # --help must not wait for the template engine
+    return _page([read(path) for path in paths], output)
 
-    return render.write(model.build([read(path) for path in paths]), output)
+
+def _page(runs: Sequence[Run], output: Path) -> int:
+    from vitbench.reports import model, render  # noqa: PLC0415
+
+    return render.write(model.build(runs), output)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m vitbench.report",
         description="Write one self-contained HTML file from the results of a run; several runs stand side by side. Or a site "
-        "of many runs (-o site), or their figures for other programs (-o figures.csv).",
+        "of many runs (-o site), or the same for programs, papers, pull requests, CI servers and READMEs (-o figures.csv).",
+        allow_abbrev=False,
     )
     parser.add_argument(
         "runs",
@@ -118,9 +111,17 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         action="append",
         default=[],
-        help="repeatable (default: report.html); the suffix tells the format: .html the report, .csv every figure in SI units, .tex a table of "
-        "throughput for a paper, .md the same for a pull request; without a suffix, a folder for a static site of all runs "
-        "with the history of each cell",
+        help="repeatable (default: report.html); the suffix tells the format: .html the report, .csv everything in SI units, .tex "
+        "tables for a paper, .md a summary for a pull request, .xml JUnit for a CI server (a case for each requirement and each "
+        "cell), .svg a badge, .jsonl the results; without a suffix, a folder for a static site of all runs with the history of "
+        "each cell",
+    )
+    parser.add_argument(
+        "--impl",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="only this implementation or kernel, repeatable; a badge is of one",
     )
     return parser
 

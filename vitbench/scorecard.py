@@ -120,12 +120,14 @@ def _part(run: Run, names: set[str], *, whole: bool) -> Run:
     requirements = [record for record in run.requirements if record.implementation in names]
     cells = {record.cell for record in _records(run) if record.implementation in names}
     planned = [cell for cell in run.header.planned if cell in cells or (whole and str(cell).startswith(_SUITE))]
-    return replace(
-        run,
+    return Run(
+        path=run.path,
         header=replace(run.header, planned=planned),
-        verdicts=verdicts,
         requirements=requirements,
+        verdicts=verdicts,
         measurements=[],
+        footer=run.footer,
+        damaged_lines=run.damaged_lines,
     )
 
 

@@ -1,1 +1,1 @@
-"""What a scorecard is written as, one format a module."""
+"""What results are written as, one format a module; ``formats`` chooses among them."""

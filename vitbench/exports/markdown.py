@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, groupby
 
 from vitbench import units
+from vitbench.exports.tables import Table
 from vitbench.matrix import Mark, Outcome, Row
 from vitbench.scorecard import Scorecard, Standing
 from vitbench.wording import abridged, cleaned, plain, plural
@@ -25,18 +26,29 @@ _WORDLESS = {"passed"}
 _BOLD = {"failed", "error", "other"}
 
 
-def render(card: Scorecard) -> str:
-    """The whole document."""
-    parts = [
+def render(card: Scorecard | None, tables: Sequence[Table] = ()) -> str:
+    """The whole document: what was judged, if anything was, with tables of what was measured below the verdicts."""
+    parts = [*_judged(card, list(map(_measured, tables)))] if card else [*map(_measured, tables)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _judged(card: Scorecard, measured: Sequence[str]) -> Iterator[str]:
+    yield from (
         f"## vitbench scorecard: {escaped(card.title, 200)}",
         _table(("Implementation", "Verdict", "MUST", "SHOULD", "MAY"), map(_verdict, card.standings)),
         *(f"> {escaped(note, 1000)}" for note in card.notes),
         *_reasons(card.standings),
+        *measured,
         *_areas(card),
         *_requirements(card),
         *_evidence(card),
-    ]
-    return "\n\n".join(parts) + "\n"
+    )
+
+
+def _measured(table: Table) -> str:
+    cells = [[escaped(cell) for cell in row] for row in table.rows]
+    note = f"\n\n{table.note}" if table.note else ""
+    return f"### {table.title}\n\n{_table(table.head, cells, numbers=table.numbers)}{note}"
 
 
 def _verdict(standing: Standing) -> list[str]:
@@ -131,8 +143,8 @@ def _headings(card: Scorecard) -> list[str]:
     return [escaped(column.label) for column in card.matrix.columns]
 
 
-def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    rule = ["---"] * len(headings)
+def _table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: int = 0) -> str:
+    rule = ["---"] * (len(headings) - numbers) + ["---:"] * numbers
     return "\n".join(f"| {' | '.join(cells)} |" for cells in chain([headings, rule], rows))
 
 

@@ -1,0 +1,285 @@
+"""Whole runs as CSV, LaTeX, Markdown, JUnit, badge and JSON Lines: everything in them, and strangers' text that acts nowhere."""
+
+import csv
+import shutil
+import subprocess
+from dataclasses import replace
+from io import StringIO
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import pytest
+from markdown_it import MarkdownIt
+from sample_charts import measured as many_kinds
+from sample_runs import records, run_of, unfinished, write
+from test_exports import HOSTILE, require_valid
+
+from vitbench.errors import UsageError
+from vitbench.exports import formats, junit, latex
+from vitbench.exports.files import SUFFIXES
+from vitbench.exports.spreadsheet import COLUMNS, JUDGED, NUMBERS
+from vitbench.exports.spreadsheet import render as comma_separated
+from vitbench.records import MeasurementRecord, Outcome
+from vitbench.report import FORMATS, main
+from vitbench.results import Run, read
+from vitbench.scorecard import judged_part, scorecard
+
+WILD = "=cmd|' /C calc'!A0 & 50% of_it \\input{x} <b> ~^#$"
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return run_of(records(), tmp_path)
+
+
+def exported(form: str, *runs: Run) -> str:
+    """As the command does it."""
+    judged = any(run.verdicts or run.requirements for run in runs)
+    return formats.render(form, runs, scorecard(judged_part(runs)) if judged else None)
+
+
+def measured_only(run: Run, *records: MeasurementRecord) -> Run:
+    """The run with these measurements and nothing else."""
+    return Run(path=run.path, header=run.header, requirements=[], verdicts=[], measurements=records, footer=run.footer)
+
+
+def rows(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(StringIO(text, newline="")))
+
+
+def test_csv_has_a_line_for_everything_with_the_figure_as_it_was_recorded(run: Run) -> None:
+    found = rows(comma_separated([run]))
+    cells = (*run.of_implementations, *run.limits, *run.timers)
+    scalars = [scalar for study in run.studies for scalar in study.scalars]
+    assert len(scalars) > 1
+    assert {row["value"] for row in found if row["name"] == scalars[0].name} >= {str(scalars[0].value)}
+    assert list(found[0]) == ["run", *COLUMNS, *JUDGED, *NUMBERS]
+    assert len(found) == len(run.verdicts) + len(run.requirements) + len(cells) + len(run.studies) + len(scalars)
+    for row, record in zip(found[len(run.verdicts) + len(run.requirements) :], cells, strict=False):
+        assert row["implementation"] == record.implementation
+        assert (float(row["latency_s"]) if row["latency_s"] else None) == record.latency_s
+        assert row["outcome"] == record.outcome
+    verdict, requirement = found[1], found[len(run.verdicts) + 1]
+    assert (verdict["implementation"], verdict["version"]) == ("timm", "1.0.31")
+    assert verdict["outcome"] == "DOES NOT CONFORM"
+    assert requirement["requirement"] == run.requirements[1].id
+    assert float(requirement["worst_margin"]) == run.requirements[1].worst_margin
+
+
+def test_csv_tells_several_runs_apart(run: Run, tmp_path: Path) -> None:
+    again = run_of(records(), tmp_path / "again")
+    assert len({row["run"] for row in rows(comma_separated([run, again]))}) == 2
+
+
+def test_a_spreadsheet_is_given_no_formula(run: Run) -> None:
+    wild = replace(run.measurements[0], implementation=WILD, reason="@sum", model="＝1+1")
+    (row,) = rows(comma_separated([measured_only(run, wild)]))
+    assert row["model"] == "'＝1+1"
+    assert row["implementation"].startswith("'=")
+    assert row["reason"] == "'@sum"
+
+
+def test_columns_are_fields_of_the_record_or_say_how_they_are_had() -> None:
+    fields = set(MeasurementRecord.__dataclass_fields__)
+    derived = {
+        "samples",
+        "conditions",
+        "joules_per_image",
+        "share_of_ceiling",
+        "output_error",
+        "gradient_error",
+        "allocated_bytes",
+        "process_bytes",
+    }
+    assert set(COLUMNS) - fields == derived
+
+
+@pytest.mark.parametrize("form", ["latex", "markdown"])
+def test_a_table_has_a_row_for_each_cell_and_marks_what_is_doubted(run: Run, form: str) -> None:
+    text = exported(form, measured_only(run, *run.measurements))
+    body = [
+        line
+        for line in text.splitlines()
+        if ("&" in line or line.startswith("|")) and "Implementation" not in line and "---" not in line
+    ]
+    assert len(body) == len(run.measurements)
+    doubted = [
+        one
+        for one in run.measurements
+        if one.latency_s and (one.converged is False or (one.evidence and one.evidence.verdict == "INVALID"))
+    ]
+    assert sum("*" in line for line in body) == len(doubted) > 0
+
+
+def test_a_cell_without_a_figure_says_what_became_of_it(run: Run) -> None:
+    failed = replace(run.measurements[0], outcome=Outcome.OUT_OF_MEMORY, throughput_images_per_s=None)
+    assert "out of memory" in exported("latex", measured_only(run, failed))
+
+
+def test_markdown_of_strangers_is_text(run: Run) -> None:
+    wild = replace(run.measurements[0], implementation=f"{WILD} | @someone")
+    text = exported("markdown", measured_only(run, wild))
+    html = MarkdownIt("commonmark", {"html": True}).enable("table").render(text)
+    assert html.count("<tr>") == 2
+    assert "<b>" not in html
+
+
+def test_latex_of_strangers_is_text_and_compiles_where_there_is_a_latex(run: Run, tmp_path: Path) -> None:
+    table = exported("latex", measured_only(run, replace(run.measurements[0], implementation=WILD)))
+    assert r"\textbackslash{}input\{x\}" in table
+    assert r"50\% of\_it" in table
+    if shutil.which("pdflatex"):
+        page = rf"\documentclass{{article}}\usepackage{{booktabs}}\usepackage{{textcomp}}\begin{{document}}{table}\end{{document}}"
+        (tmp_path / "page.tex").write_text(page)
+        subprocess.run(["pdflatex", "-halt-on-error", "page.tex"], cwd=tmp_path, check=True, capture_output=True)
+
+
+def test_latex_writes_powers_and_brackets_so_that_they_stay_what_they_are(tmp_path: Path) -> None:
+    table = exported("latex", run_of(many_kinds(), tmp_path))
+    assert r"2.00$\cdot$10$^{-7}$ & 1.00$\cdot$10$^{-6}$ \\" in table
+    assert "% Attention kernels" in table
+    assert "% Memory" in table
+    assert latex.escaped("[x] *") == "{}[x] *"
+
+
+def test_markdown_and_latex_of_a_run_begin_with_its_verdicts(run: Run) -> None:
+    text = exported("markdown", run)
+    assert text.index("| timm 1.0.31 | **DOES NOT CONFORM**") < text.index("### Throughput") < text.index("### Passed")
+    assert exported("latex", run).index("% Conformance") < exported("latex", run).index("% Throughput")
+
+
+# --- JUnit ---
+
+
+def cases(text: str) -> dict[str, ET.Element]:
+    """The cases of measurements, by their cells."""
+    return {
+        str(case.get("name")): case
+        for suite in ET.fromstring(text)
+        if suite.get("package") == "vitbench.measurement"
+        for case in suite.iter("testcase")
+    }
+
+
+@pytest.mark.parametrize("kind", [records, unfinished, many_kinds])
+def test_junit_of_a_whole_run_keeps_to_the_usual_schemas(kind: Any, tmp_path: Path) -> None:
+    require_valid(exported("junit", run_of(kind(), tmp_path)))
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_junit_of_measurements_is_valid_whatever_the_text(run: Run, text: str) -> None:
+    odd = replace(run.measurements[0], implementation=text, version=text, cell=text, reason=text, outcome="failed")
+    require_valid(junit.render(None, [measured_only(run, odd)]))
+
+
+def test_junit_has_a_case_for_each_requirement_and_each_cell(run: Run) -> None:
+    suites = list(ET.fromstring(exported("junit", run)))
+    requirements = sum(len(s.findall("testcase")) for s in suites if s.get("package") == "vitbench.conformance")
+    assert requirements == len(run.requirements) + 1  # a verdict that no requirement shows has a case of its own
+    cells = [*run.measurements, *run.studies]
+    assert set(cases(exported("junit", run))) == {record.cell for record in cells}
+    assert len({(case.get("classname"), case.get("name")) for s in suites for case in s.iter("testcase")}) == (
+        requirements + len(cells)
+    )
+
+
+def test_junit_tells_what_became_of_a_cell(tmp_path: Path) -> None:
+    found = cases(exported("junit", run_of([*records()[:-1], *many_kinds()[1:]], tmp_path)))
+    ended = {name: [(child.tag, child.get("message")) for child in case] for name, case in found.items()}
+    assert ended["throughput/vit_pytorch/inference/Ti/16@224/float32/b4/eager/cpu"] == []
+    assert ended["throughput/transformers/training"] == [
+        ("error", "out of memory: RuntimeError: cannot allocate 3.1 GiB")
+    ]
+    assert ended["throughput/timm/inference/Ti/16@224/float32/b16/eager/cpu"] == [
+        ("skipped", "measured, but not to compare by: INVALID: others used 40 %")
+    ]
+    assert ended["attention/efficient/forward/float16"] == [
+        ("skipped", "measured, but not to compare by: not converged")
+    ]
+    assert ended["attention/wrong/forward/float16"] == [
+        ("failure", "the error is beyond its bound: 0.300, allowed 0.00200")
+    ]
+    assert ended["attention/cudnn"] == [("skipped", "not supported: not for this device")]
+
+
+def test_junit_has_an_error_for_each_planned_cell_without_a_result(tmp_path: Path) -> None:
+    run = run_of(unfinished(), tmp_path)
+    missing = [
+        case
+        for case in cases(exported("junit", run)).values()
+        if case.get("classname") == "without_a_result.measurement"
+    ]
+    assert len(missing) == 9
+    assert all(case.find("error") is not None for case in missing)
+
+
+def test_junit_says_the_figures_with_their_spread(run: Run) -> None:
+    said = "".join(ET.fromstring(exported("junit", run)).itertext())
+    assert "throughput/timm/inference/Ti/16@224/float32/b4/eager/cpu: 85.5 images/s, 46.8 ms (46.2 – 47.5 ms)" in said
+
+
+# --- JSON Lines and the badge ---
+
+
+def test_json_lines_of_a_run_are_its_file(run: Run) -> None:
+    assert exported("jsonl", run) == run.path.read_text(encoding="utf-8")
+
+
+def test_json_lines_of_a_part_can_be_read_as_a_run_of_it(run: Run, tmp_path: Path) -> None:
+    target = tmp_path / "part.jsonl"
+    assert main([str(run.path), "--impl", "timm", "-o", str(target)]) == 0
+    part = read(target)
+    assert {record.implementation for record in (*part.verdicts, *part.requirements, *part.measurements)} == {"timm"}
+    assert len(part.measurements) == 2
+    assert part.complete
+    assert part.damaged_lines == 0
+    assert set(part.header.planned) == {"conformance/timm", *(record.cell for record in part.measurements)}
+
+
+def test_several_runs_are_no_results_file(run: Run, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="of one run, and there are 2"):
+        exported("jsonl", run, run_of(records(), tmp_path / "again"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "arguments", "said"),
+    [
+        (records, [], "a badge is of one implementation in one run; choose one of reference, timm"),
+        (many_kinds, [], "nothing was judged"),
+        (records, ["--impl", "nobody"], "nothing of 'nobody' in these runs; there are: reference, timm"),
+    ],
+)
+def test_a_badge_of_none_or_several_says_what_to_choose(
+    kind: Any, arguments: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = write(kind(), tmp_path / "run.jsonl")
+    outputs = ["-o", str(tmp_path / "a.csv"), "-o", str(tmp_path / "badge.svg")]
+    assert main([str(run), *arguments, *outputs]) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "a.csv").exists()
+
+
+def test_a_badge_of_one_is_written(run: Run, tmp_path: Path) -> None:
+    assert main([str(run.path), "--impl", "timm", "-o", str(tmp_path / "badge.svg")]) == 0
+    assert "timm 1.0.31" in (tmp_path / "badge.svg").read_text(encoding="utf-8")
+
+
+def test_the_command_writes_each_by_its_suffix(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    outputs = [tmp_path / f"a{SUFFIXES[form][0]}" for form in FORMATS]
+    arguments = [part for output in outputs for part in ("-o", str(output))]
+    assert main([str(run.path), "--impl", "timm", *arguments]) == 0
+    assert all(output.stat().st_size > 500 for output in outputs)
+    assert capsys.readouterr().out.count("\n") == len(FORMATS) == 7
+
+
+@pytest.mark.parametrize(
+    ("output", "said"), [("a.docx", "tells no format; known: .html"), ("run.jsonl", "is one of the runs")]
+)
+def test_what_cannot_be_written_is_refused_before_anything_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], output: str, said: str
+) -> None:
+    run = write(records(), tmp_path / "run.jsonl")
+    assert main([str(run), "-o", str(tmp_path / "a.csv"), "-o", str(tmp_path / output)]) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "a.csv").exists()

@@ -1,0 +1,130 @@
+"""What runs found, as tables for papers and pull requests: verdicts, throughput, attention kernels, memory."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from vitbench import units
+from vitbench.conditions.record import Validity
+from vitbench.matrix import run_labels
+from vitbench.records import MeasurementRecord
+from vitbench.results import Run
+from vitbench.scorecard import Scorecard
+
+DOUBT = "interval: 95 % of the median; *: not converged, or INVALID by its evidence"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Cells as text, not yet escaped for any format."""
+
+    title: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    numbers: int  # columns at the end, set to the right
+    note: str = ""
+
+
+def measured(runs: Sequence[Run]) -> tuple[Table, ...]:
+    """A table for each kind of measurement that there is."""
+    kinds = (
+        Table(
+            title="Throughput",
+            head=("Model", "Task", "Implementation", "Version", "Batch", "Images/s", "Latency"),
+            rows=tuple(_rows(runs, "measurements", _throughput)),
+            numbers=3,
+            note=DOUBT,
+        ),
+        Table(
+            title="Attention kernels",
+            head=("Shape", "Direction", "dtype", "Kernel", "Time", "Error", "Bound"),
+            rows=tuple(_rows(runs, "attention", _attention)),
+            numbers=3,
+            note=f"{DOUBT}, or an error beyond its bound; errors are parts of the largest value",
+        ),
+        Table(
+            title="Memory",
+            head=("Model", "Task", "Implementation", "Version", "Batch", "Allocated", "Process"),
+            rows=tuple(_rows(runs, "memory", _memory)),
+            numbers=3,
+            note="peaks after warm-up",
+        ),
+    )
+    return tuple(_with_runs(table, several=len(runs) > 1) for table in kinds if table.rows)
+
+
+def verdicts(card: Scorecard) -> Table:
+    """A row for each implementation: requirements passed of all there are, by level."""
+    return Table(
+        title="Conformance",
+        head=("Implementation", "Verdict", "MUST", "SHOULD", "MAY"),
+        rows=tuple(
+            (one.title, str(one.said), *(f"{tally.passed}/{tally.total}" for _, tally in one.tallies))
+            for one in card.standings
+        ),
+        numbers=3,
+        note="requirements passed, of all that the specification has",
+    )
+
+
+def _with_runs(table: Table, *, several: bool) -> Table:
+    """Rows begin with their run, which only a table of several has to say."""
+    head, rows = table.head, table.rows
+    return Table(
+        title=table.title,
+        head=("Run", *head) if several else head,
+        rows=rows if several else tuple(row[1:] for row in rows),
+        numbers=table.numbers,
+        note=table.note,
+    )
+
+
+def _rows(
+    runs: Sequence[Run], suite: str, cells: Callable[[MeasurementRecord], tuple[str, ...]]
+) -> Iterator[tuple[str, ...]]:
+    for label, run in zip(run_labels(runs), runs, strict=True):
+        latest = {record.cell: record for record in getattr(run, suite)}  # a resumed cell: its last word
+        for record in sorted(latest.values(), key=_order):
+            yield (label, *cells(record))
+
+
+def _order(record: MeasurementRecord) -> tuple[object, ...]:
+    return (
+        record.model, str(record.shape), record.task, record.dtype, record.mode, record.batch, record.kernel, record.implementation,
+    )  # fmt: skip
+
+
+def _named(record: MeasurementRecord) -> tuple[str, ...]:
+    task = f"{record.task}, {record.dtype}, {record.mode}"
+    return (record.model, task, record.implementation, record.version, str(record.batch))
+
+
+def _throughput(record: MeasurementRecord) -> tuple[str, ...]:
+    if record.throughput_images_per_s is None:
+        return (*_named(record), str(record.outcome), units.MISSING)
+    return (*_named(record), f"{units.number(record.throughput_images_per_s)}{_mark(record)}", _time(record))
+
+
+def _attention(record: MeasurementRecord) -> tuple[str, ...]:
+    named = (str(record.shape or ""), f"{record.direction}, {record.mode}", record.dtype, record.kernel)
+    if record.latency_s is None:
+        return (*named, str(record.outcome), units.MISSING, units.MISSING)
+    error, bound = record.precision.worst if record.precision else (None, None)
+    return (*named, f"{_time(record)}{_mark(record)}", units.number(error), units.number(bound))
+
+
+def _memory(record: MeasurementRecord) -> tuple[str, ...]:
+    if record.memory is None:
+        return (*_named(record), str(record.outcome), units.MISSING)
+    taken = (record.memory.allocated_bytes, record.memory.process_bytes)
+    return (*_named(record), *map(units.data_size, taken))
+
+
+def _time(record: MeasurementRecord) -> str:
+    return f"{units.seconds(record.latency_s)} ({units.seconds_interval(record.latency_low_s, record.latency_high_s)})"
+
+
+def _mark(record: MeasurementRecord) -> str:
+    """An asterisk where something speaks against the figure."""
+    invalid = record.evidence is not None and record.evidence.verdict == Validity.INVALID
+    wrong = record.precision is not None and not record.precision.within
+    return "*" if invalid or wrong or record.converged is False else ""
