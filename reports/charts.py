@@ -13,13 +13,14 @@ from vitbench.reports.memory import MemorySection
 from vitbench.reports.pareto import attention_charts
 from vitbench.reports.ratios import RatioChart, ratio_charts
 from vitbench.reports.rooflines import rooflines
-from vitbench.reports.series import LABEL_CHARACTERS, SeriesChart, distinct_labels, drawable
+from vitbench.reports.series import LABEL_CHARACTERS, SeriesChart, distinct_labels, drawable, told
 from vitbench.reports.stacks import StackChart, memory_charts
 from vitbench.reports.throughput import Comparison, Measurement
 from vitbench.results import Run
-from vitbench.wording import abridged
+from vitbench.wording import abridged, plural
 
 MOST_CHARTS = 12  # more conditions than that are in the table only
+MOST_BARS = 40  # of a chart; others are in the table only
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,11 +102,22 @@ def throughput_charts(groups: Sequence[Comparison], *, several_runs: bool) -> tu
             id=f"throughput-{number}",
             title=group.short_title or group.title,
             axis="images/s",
-            bars=_bars([row for row in group.rows if drawable(row.throughput.median)], several_runs=several_runs),
-            left_out=tuple(_absence(row) for row in group.rows if not drawable(row.throughput.median)),
+            bars=_bars(_drawn(group)[:MOST_BARS], several_runs=several_runs),
+            left_out=_left_out(group),
         )
         for number, group in enumerate(with_figures[:MOST_CHARTS], 1)
     )
+
+
+def _drawn(group: Comparison) -> list[Measurement]:
+    return [row for row in group.rows if drawable(row.throughput.median)]
+
+
+def _left_out(group: Comparison) -> tuple[str, ...]:
+    """What has no figure, by name and reason; beyond a few, and beyond the bars that are drawn, how many more."""
+    absences = [_absence(row) for row in group.rows if not drawable(row.throughput.median)]
+    undrawn = len(_drawn(group)) - MOST_BARS
+    return (*told(absences), *((f"{plural(undrawn, 'bar')} more: in the table",) if undrawn > 0 else ()))
 
 
 def _bars(rows: Sequence[Measurement], *, several_runs: bool) -> tuple[Bar, ...]:

@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vitbench import units
 from vitbench.records import MeasurementRecord
 from vitbench.reports.series import (
     DOUBTFUL,
-    MOST_LEFT_OUT,
+    MOST_POINTS,
     MOST_SERIES,
     Axis,
     Point,
@@ -18,6 +18,8 @@ from vitbench.reports.series import (
     drawable,
     linear_axis,
     log_axis,
+    thinned,
+    told,
 )
 from vitbench.reports.throughput import Comparison, Measurement, conditions, shared_conditions
 
@@ -58,8 +60,8 @@ def _charts(
     for words, group in alike.items():
         lines = _lines(group, against, several_runs=several_runs)
         if any(len({point.x for point in line.points}) > 1 for line in lines):
-            told = ", ".join(word for word in words if word not in everywhere)
-            title = f"Against the {against.name}{': ' if told else ''}{told}"
+            where = ", ".join(word for word in words if word not in everywhere)
+            title = f"Against the {against.name}{': ' if where else ''}{where}"
             absences = [_absence(row, against) for row in group if not drawable(row.throughput.median)]
             charts.append(_chart(f"{against.name}-{len(charts) + 1}", title, against, lines, absences))
     return charts
@@ -98,7 +100,13 @@ def _point(row: Measurement, against: Against) -> Point | None:
 def _chart(
     identity: str, title: str, against: Against, lines: Sequence[Series], absences: Sequence[str]
 ) -> SeriesChart:
-    shown, others = lines[:MOST_SERIES], [f"{line.label}: in the table" for line in lines[MOST_SERIES:]]
+    thin = [
+        f"{line.label}: {len(line.points):,} points, of which {MOST_POINTS} are"
+        for line in lines[:MOST_SERIES]
+        if len(line.points) > MOST_POINTS
+    ]
+    shown = [replace(line, points=thinned(line.points)) for line in lines[:MOST_SERIES]]
+    others = [f"{line.label}: in the table" for line in lines[MOST_SERIES:]]
     points = [point for line in shown for point in line.points]
     xs = sorted({point.x for point in points})
     return SeriesChart(
@@ -109,7 +117,7 @@ def _chart(
         series=tuple(shown),
         joined=True,
         remarks=(DOUBTFUL,) if any(point.note for point in points) else (),
-        left_out=(*others, *absences)[:MOST_LEFT_OUT],
+        left_out=told((*others, *thin, *absences)),
     )
 
 

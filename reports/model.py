@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from vitbench.errors import ResultsUnreadable
 from vitbench.matrix import Matrix, columns, matrix, run_labels
@@ -17,6 +18,7 @@ from vitbench.reports.series import LABEL_CHARACTERS
 from vitbench.reports.throughput import (
     Comparison,
     MeasuredCeilings,
+    Measurement,
     comparisons,
     headline,
     measured_ceilings,
@@ -90,12 +92,17 @@ class Report:
         """The judgements that come with declared conventions."""
         return tuple(judgement for judgement in self.judgements if judgement.conventions)
 
-    @property
+    @cached_property
+    def measurements(self) -> tuple[tuple[Measurement, bool], ...]:
+        """The rows of all comparisons, each with whether a comparison starts with it."""
+        return tuple((row, row is group.rows[0]) for group in self.comparisons for row in group.rows)
+
+    @cached_property
     def limits_known(self) -> bool:
         """Whether any figure can be set against a limit."""
         return any(row.record.roofline is not None for group in self.comparisons for row in group.rows)
 
-    @property
+    @cached_property
     def shared_conditions(self) -> tuple[str, ...]:
         """The conditions under which everything was measured, where there are several sets of them."""
         return shared_conditions([comparison.conditions for comparison in self.comparisons])

@@ -11,11 +11,12 @@ import base64
 import gzip
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+import struct
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-PLAIN_BYTES = 150_000  # a smaller file is plain gzip, which a browser without scripts can save too
+PLAIN_BYTES = 500_000  # of the file; a smaller one is plain gzip, which a browser without scripts can save too
 _BYTES = 4  # of a distance
 _SAMPLES = re.compile(rb'(?<="samples_s": \[)[^\]]+(?=\])')
 _SEPARATOR = ", "
@@ -46,12 +47,14 @@ class _Samples:
 
 
 def packed(content: bytes) -> Packed:
-    """The shorter form, where plain gzip is long."""
-    plain = _base64(content)
-    if len(plain) <= PLAIN_BYTES or _GAP in content:
-        return Packed(content=plain, tight=False)
-    tight = _base64(_tight(content))
-    return Packed(content=tight, tight=True) if len(tight) < len(plain) else Packed(content=plain, tight=False)
+    """The tight form, if the file is long."""
+    tight = len(content) > PLAIN_BYTES and _GAP not in content
+    return Packed(content=_base64(_tight(content) if tight else content), tight=tight)
+
+
+def packed_rows(rows: Sequence[object], written: Callable[[object], str]) -> str:
+    """All rows of a long table, as ``pages.js`` takes them: a list of the HTML that the template writes of each."""
+    return _base64(json.dumps([str(written(row)) for row in rows], ensure_ascii=False).encode(errors="replace"))
 
 
 def unpacked(found: Packed) -> bytes:
@@ -62,8 +65,10 @@ def unpacked(found: Packed) -> bytes:
     head, _, body = content.partition(b"\n")
     lists = json.loads(head)
     number = sum(lists["counts"])
-    planes = [body[plane * number : (plane + 1) * number] for plane in range(_BYTES)]
-    distances = [int.from_bytes(digits, "little") for digits in zip(*planes, strict=True)]
+    together = bytearray(_BYTES * number)
+    for plane in range(_BYTES):
+        together[plane::_BYTES] = body[plane * number : (plane + 1) * number]
+    distances = struct.unpack(f"<{number}I", together)
     skeleton = body[_BYTES * number :].split(_GAP)
     texts, start = [], 0
     for count, unit, least in zip(lists["counts"], lists["units"], lists["least"], strict=True):
@@ -83,13 +88,12 @@ def _tight(content: bytes) -> bytes:
         return _GAP
 
     skeleton = _SAMPLES.sub(take, content)
-    head = {
-        "counts": [len(one.ns) for one in found],
-        "units": [one.unit for one in found],
-        "least": [min(one.ns) for one in found],
-    }
-    planes = zip(*(distance.to_bytes(_BYTES, "little") for distance in _distances(found)), strict=True)
-    return b"".join((json.dumps(head).encode(), b"\n", *map(bytes, planes), skeleton))
+    least = [min(one.ns) for one in found]
+    head = {"counts": [len(one.ns) for one in found], "units": [one.unit for one in found], "least": least}
+    distances = [ns - start for one, start in zip(found, least, strict=True) for ns in one.ns]
+    together = struct.pack(f"<{len(distances)}I", *distances)
+    planes = (together[plane::_BYTES] for plane in range(_BYTES))
+    return b"".join((json.dumps(head).encode(), b"\n", *planes, skeleton))
 
 
 def _samples(text: bytes) -> _Samples | None:
@@ -105,15 +109,11 @@ def _samples(text: bytes) -> _Samples | None:
     return next((form for form in forms if form.text == text), None)
 
 
-def _distances(found: Iterable[_Samples]) -> Iterator[int]:
-    for one in found:
-        least = min(one.ns)
-        yield from (ns - least for ns in one.ns)
-
-
 def _seconds(ns: Sequence[int], unit: Unit) -> list[float]:
     return [one / 1e9 for one in ns] if unit == "divided" else [one * 1e-9 for one in ns]
 
 
 def _base64(content: bytes) -> str:
-    return base64.b64encode(gzip.compress(content, mtime=0)).decode()  # the same results give the same page
+    return base64.b64encode(
+        gzip.compress(content, compresslevel=6, mtime=0)
+    ).decode()  # the same results give the same page

@@ -9,7 +9,6 @@ from vitbench.records import Outcome
 from vitbench.reports.attention import KernelComparison, KernelRow
 from vitbench.reports.series import (
     DOUBTFUL,
-    MOST_LEFT_OUT,
     MOST_SERIES,
     Guide,
     Point,
@@ -18,6 +17,8 @@ from vitbench.reports.series import (
     distinct_labels,
     drawable,
     log_axis,
+    thinned,
+    told,
 )
 from vitbench.reports.throughput import figure
 from vitbench.wording import abridged
@@ -79,7 +80,7 @@ def _chart(identity: str, group: KernelComparison, *, several_runs: bool) -> Ser
             *((_WRONG,) if any(point.beyond for point in points) else ()),
             *((DOUBTFUL,) if any(point.note and not point.beyond for point in points) else ()),
         ),
-        left_out=left_out[:MOST_LEFT_OUT],
+        left_out=told(left_out),
     )
 
 
@@ -95,7 +96,7 @@ def _series(rows: Sequence[KernelRow], *, several_runs: bool) -> tuple[list[Seri
     series = [
         Series(
             label=label,
-            points=tuple(point for row in group if (point := _point(row, several_dtypes=several))),
+            points=thinned([point for row in group if (point := _point(row, several_dtypes=several))]),
             subject=group[0].record.kernel,
         )
         for label, group in named
@@ -111,13 +112,13 @@ def _point(row: KernelRow, *, several_dtypes: bool) -> Point | None:
         return None
     low, high = figure(record.latency_low_s), figure(record.latency_high_s)
     spread = "" if low is None or high is None else f" ({units.seconds_interval(low, high)})"
-    told = f"{units.seconds(time_s)}{spread}\nerror {units.number(error)}, bound {units.number(row.bound)}"
+    said = f"{units.seconds(time_s)}{spread}\nerror {units.number(error)}, bound {units.number(row.bound)}"
     return Point(
         x=time_s,
         y=error,
         low=low if drawable(low) and drawable(high) else None,
         high=high if drawable(low) and drawable(high) else None,
-        text=f"{_dtype(row)}: {told}",
+        text=f"{_dtype(row)}: {said}",
         note=", ".join(_doubts(row)),
         mark=_SHORT.get(_dtype(row), _dtype(row)) if several_dtypes else "",
         beyond=row.beyond,

@@ -18,7 +18,7 @@ from markupsafe import Markup
 from vitbench import __version__, units
 from vitbench.errors import HarnessError, OutputUnwritable
 from vitbench.reports.model import Report, Source
-from vitbench.reports.packing import Packed, packed
+from vitbench.reports.packing import Packed, packed, packed_rows
 from vitbench.wording import abridged
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -26,7 +26,7 @@ ASSETS = Path(__file__).parent / "assets"
 
 STYLES = ("fonts.css", "base.css", "summary.css", "requirements.css", "tables.css", "charts.css")  # and print.css
 EARLY_SCRIPTS = ("theme.js",)  # before the first paint
-SCRIPTS = ("filters.js", "anchors.js", "copy.js", "download.js", "chosen.js")
+SCRIPTS = ("inflated.js", "pages.js", "filters.js", "anchors.js", "copy.js", "download.js", "chosen.js")
 CHART_LIBRARY = "plot-0.6.17.min.js"
 CHART_LIBRARY_STYLE = "plot-0.6.17.inline.css"  # the style element that the library puts into every chart
 CHART_SCRIPTS = (
@@ -53,6 +53,7 @@ SPARSE = (
 
 FILTERS = (
     abridged,
+    packed_rows,
     units.bytes_per_s,
     units.count,
     units.data_size,

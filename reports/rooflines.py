@@ -6,7 +6,6 @@ from vitbench import units
 from vitbench.limits.roofline import Ceilings, Roofline
 from vitbench.reports.series import (
     DOUBTFUL,
-    MOST_LEFT_OUT,
     MOST_SERIES,
     Axis,
     Guide,
@@ -16,6 +15,7 @@ from vitbench.reports.series import (
     distinct_labels,
     drawable,
     log_axis,
+    told,
 )
 from vitbench.reports.throughput import Comparison, Measurement
 from vitbench.results import Run
@@ -87,7 +87,7 @@ def _chart(
             f"Dashed: {'measured in this run' if measured else 'from the datasheet'}.",
             *((DOUBTFUL,) if any(point.note for point in points) else ()),
         ),
-        left_out=left_out[:MOST_LEFT_OUT],
+        left_out=told(left_out),
     )
 
 

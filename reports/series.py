@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeGuard
@@ -11,6 +12,7 @@ from vitbench.wording import abridged
 LABEL_CHARACTERS = 28
 MOST_SERIES = 8  # as many colours and symbols as can be told apart; the others are in the table only
 MOST_LEFT_OUT = 12
+MOST_POINTS = 100  # of a series
 DOUBTFUL = "Hollow on a yellow ground: not converged, or conditions not VALID."
 _SMALLEST, _LARGEST = 1e-100, 1e100  # beyond these nothing was measured, and axes run out of numbers
 _ROOM = 0.07  # beyond the outermost points, as a part of what a logarithmic axis spans
@@ -147,7 +149,22 @@ def log_ticks(low: float, high: float) -> list[float]:
 def distinct_labels(names: Sequence[str], characters: int = LABEL_CHARACTERS) -> list[str]:
     """Short enough for a chart, and numbered where that leaves several the same."""
     short = [abridged(name, characters) for name in names]
-    return [name if short.count(name) == 1 else f"{name} ({index})" for index, name in enumerate(short, 1)]
+    times = Counter(short)
+    return [name if times[name] == 1 else f"{name} ({index})" for index, name in enumerate(short, 1)]
+
+
+def told(absences: Sequence[str]) -> tuple[str, ...]:
+    """What is not drawn: some of it by name, and how much more there is."""
+    further = len(absences) - MOST_LEFT_OUT
+    return (*absences[:MOST_LEFT_OUT], *((f"{further:,} more",) if further > 0 else ()))
+
+
+def thinned(points: Sequence[Point]) -> tuple[Point, ...]:
+    """At most ``MOST_POINTS``, evenly chosen, with the first and the last."""
+    if len(points) <= MOST_POINTS:
+        return tuple(points)
+    step = (len(points) - 1) / (MOST_POINTS - 1)
+    return tuple(points[round(place * step)] for place in range(MOST_POINTS))
 
 
 def _without_a_bare_point(found: re.Match[str]) -> str:

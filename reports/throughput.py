@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from vitbench.conditions.record import Validity
 from vitbench.limits.roofline import Standing, ceilings_text
@@ -95,7 +96,7 @@ class Comparison:
     conditions: tuple[str, ...]
     rows: tuple[Measurement, ...]
 
-    @property
+    @cached_property
     def fastest(self) -> float | None:
         """The largest figure, upper ends of intervals included."""
         figures = [row.throughput.high or row.throughput.median for row in self.rows]

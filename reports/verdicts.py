@@ -151,13 +151,14 @@ def _only_measured(
     figures: dict[tuple[str, str], Measurement],
 ) -> Iterator[Judgement]:
     for run, label in zip(runs, labels, strict=True):
+        versions = {str(record.implementation): str(record.version) for record in reversed(run.measurements)}
         for name in dict.fromkeys(str(record.implementation) for record in run.measurements):
             if (label, name) not in known:
                 yield Judgement(
                     column=None,
                     run=label,
                     implementation=name,
-                    version=_measured_version(run, name),
+                    version=versions[name],
                     label=name if len(runs) == 1 else f"{name}, {label}",
                     tone="none",
                     verdict=NOT_JUDGED,
@@ -200,7 +201,3 @@ def _segments(tally: Tally) -> Iterator[Segment]:
         if number:
             yield Segment(key=key, word=word, count=number, start=start)
             start += number
-
-
-def _measured_version(run: Run, implementation: str) -> str:
-    return next((str(record.version) for record in run.measurements if record.implementation == implementation), "")

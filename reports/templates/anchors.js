@@ -1,13 +1,15 @@
 "use strict";
 // A link to a requirement opens what hides it; printing opens everything.
 {
-  const reveal = () => {
-    const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  const reveal = async () => {
+    const target = await pages.revealed(decodeURIComponent(location.hash.slice(1)));
     if (!target) return;
+    const entry = target.closest(".requirement");
+    if (entry) entry.hidden = false; // where there are very many, not all are shown
     for (let around = target.closest("details"); around; around = around.parentElement.closest("details")) {
       around.open = true;
     }
-    const inside = target.closest(".requirement")?.querySelector(".evidence details");
+    const inside = entry?.querySelector(".evidence details");
     if (inside) inside.open = true;
     target.scrollIntoView();
   };

@@ -16,18 +16,37 @@ const chosen = { about: "", name: "", row: "" };
     for (const table of document.querySelectorAll(".wide")) {
       table.toggleAttribute("data-none", table.querySelector("tbody tr") !== null && table.querySelector("tbody tr:not([hidden])") === null);
     }
-    document.querySelector("tr.marked")?.classList.remove("marked");
-    document.getElementById(chosen.row)?.classList.add("marked");
+    mark();
     bar.hidden = !chosen.about;
     if (chosen.about) {
       const rows = rowsOf(chosen.about);
       part("name").textContent = chosen.name;
-      part("count").textContent = `${rows.filter((row) => !row.hidden).length} of ${rows.length} rows`;
+      tell(rows.filter((row) => !row.hidden).length, rows.length);
       part("row").hidden = !chosen.row;
       part("row").href = `#${chosen.row}`;
     }
+    turn();
     document.dispatchEvent(new Event("chosen"));
   };
+
+  // Long tables have most of their rows packed.
+  const turn = async () => {
+    const { about, name } = chosen;
+    for (const table of pages.tables) if (table.wanted.name !== name || table.wanted.about !== about) await table.find({ about, name });
+    if (!about || !pages.tables.length) return;
+    const short = rowsOf(about).filter((row) => !row.closest(".paged"));
+    const long = await Promise.all(pages.tables.map((table) => table.count(about, name)));
+    const sum = (key, start) => long.reduce((total, one) => total + one[key], start);
+    if (chosen.name === name) tell(sum("shown", short.filter((row) => !row.hidden).length), sum("total", short.length));
+  };
+  const tell = (shown, total) => {
+    part("count").textContent = `${shown.toLocaleString("en")} of ${total.toLocaleString("en")} rows`;
+  };
+  const mark = () => {
+    document.querySelector("tr.marked")?.classList.remove("marked");
+    document.getElementById(chosen.row)?.classList.add("marked");
+  };
+  document.addEventListener("paged", mark);
 
   const choose = (about, name, row = "") => {
     origin = document.activeElement;
@@ -42,7 +61,8 @@ const chosen = { about: "", name: "", row: "" };
   const takeFromAddress = () => {
     const asked = new URLSearchParams(location.hash.slice(1));
     const about = ABOUT.find((each) => asked.has(each));
-    if (about && rowsOf(about).some((row) => row.dataset[about] === asked.get(about))) choose(about, asked.get(about));
+    const names = [...rowsOf(about).map((row) => row.dataset[about]), ...[...document.querySelectorAll(`[data-chooses=${about}] option`)].map((option) => option.value)];
+    if (about && names.includes(asked.get(about))) choose(about, asked.get(about));
   };
 
   if (bar) {

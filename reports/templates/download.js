@@ -2,10 +2,6 @@
 // Gives the results as plain JSON Lines. Short ones lie in a link that works by itself, as gzip; of long ones the samples
 // lie apart, as packing.py says, and are put back into the text here.
 {
-  const bytesOf = (base64) => Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
-  const inflated = async (packed) =>
-    new Uint8Array(await new Response(new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"))).arrayBuffer());
-
   // A number as Python's repr() and JSON have it: 5.8e-05, not 0.000058; 1.0, not 1.
   const written = (value) => {
     if (value > 0 && value < 1e-4) return value.toExponential().replace(/e-(\d)$/, "e-0$1");
@@ -33,8 +29,9 @@
   };
 
   const results = async (source) => {
-    if (source.dataset.packed) return restored(await inflated(bytesOf(document.getElementById(source.dataset.packed).textContent)));
-    return new Blob([await inflated(bytesOf(source.href.split(",", 2)[1]))], { type: "application/x-ndjson" });
+    const { packed } = source.dataset;
+    const content = await inflated(packed ? document.getElementById(packed).textContent : source.href.split(",", 2)[1]).arrayBuffer();
+    return packed ? restored(new Uint8Array(content)) : new Blob([content], { type: "application/x-ndjson" });
   };
 
   document.addEventListener("click", async (event) => {
