@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from vitbench.diagnosis.record import Diagnosis
 from vitbench.matrix import Column, Mark, Matrix, Outcome, Row
 from vitbench.records import VerdictRecord
 from vitbench.reports.environment import flat
@@ -73,6 +74,7 @@ class Judgement:
     should: Tally | None
     may: Tally | None
     reason: str
+    diagnosis: Diagnosis | None
     conventions: tuple[tuple[str, str | None], ...]  # as the adapter declares them
     inferred: tuple[str, ...]  # what an adapter that vitbench inferred assumes; empty for any other
     faults: tuple[Fault, ...]  # MUST before SHOULD before MAY, failures first
@@ -137,6 +139,7 @@ def _judgement(
         should=record.should if record else None,
         may=record.may if record else None,
         reason=str(record.reason or "") if record else stopped,
+        diagnosis=record.diagnosis if record else None,
         conventions=tuple(flat(record.conventions)) if record else (),
         inferred=tuple(map(str, record.inferred)) if record else (),
         faults=_faults(table, column),
@@ -166,6 +169,7 @@ def _only_measured(
                     should=None,
                     may=None,
                     reason="measured only; the conformance suite tells whether what was timed computes a ViT",
+                    diagnosis=None,
                     conventions=(),
                     inferred=(),
                     faults=(),

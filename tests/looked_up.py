@@ -28,7 +28,7 @@ RESIZE = {
 def judged(pytester: pytest.Pytester, name: str) -> tuple[VerdictRecord, set[str], set[str], int]:
     """A quick run: its verdict, what failed at any level, which MUSTs are not offered, and pytest's exit code."""
     arguments = ["--pyargs", "vitbench.suites.conformance", "--impl", name, "--results", "run.jsonl"]
-    result = pytester.runpytest_subprocess(*arguments, "-p", "no:cacheprovider")
+    result = pytester.runpytest_subprocess(*arguments, "-p", "no:cacheprovider", "--no-diagnosis")
     run = read(pytester.path / "run.jsonl")
     (verdict,) = run.verdicts
     missing = [record for record in run.requirements if record.status == "NOT_OFFERED" and record.level == "MUST"]

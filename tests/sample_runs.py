@@ -14,6 +14,7 @@ from typing import Any
 from sample_studies import hostile_study, studies
 from sample_traces import hostile_trace, traces
 
+from vitbench.diagnosis.record import Cause, Diagnosis
 from vitbench.records import Footer, Header, MeasurementRecord, Outcome, Record, RequirementRecord, VerdictRecord
 from vitbench.requirement import Level, Status, tally, verdict
 from vitbench.results import ResultsWriter, Run, read
@@ -229,6 +230,31 @@ def verdict_of(records: Sequence[RequirementRecord], **changes: Any) -> VerdictR
     return replace(record, **changes)
 
 
+def diagnosis(**changes: Any) -> Diagnosis:
+    """A cause that was named, of three failures."""
+    record = Diagnosis(
+        sentence="matches the paper's ViT with LayerNorm epsilon 1e-5 for the declared 1e-6",
+        evidence="it gives all of 52 answers to within 2e-15 of the largest value",
+        causes=[
+            Cause(
+                id="norm-epsilon-1e-5",
+                summary="LayerNorm epsilon 1e-5 for the declared 1e-6",
+                remedy="declare layer_norm_eps=1e-5 in `conventions`, or pass eps=1e-6",
+            )
+        ],
+        stage="block 0: attention",
+        found_by="taps",
+        failed=3,
+        explained=["VIT-NORM-EPSILON", "VIT-HEAD-LOGITS"],
+        unexplained=["VIT-PATCH-INDIVISIBLE"],
+        tried=165,
+        out_of_time=False,
+        budget_s=10.0,
+        duration_s=1.64,
+    )
+    return replace(record, **changes)
+
+
 def judged(name: str) -> list[Record]:
     """All requirements of one implementation and its verdict."""
     records = [requirement(name, number) for number in range(len(REQUIREMENTS))]
@@ -342,7 +368,8 @@ def hostile(text: str) -> list[Record]:
         example=text,
         reproduce=text,
     )
-    judgement = verdict_of([one], cell=text, version=text, reason=text, conventions={text: text})
+    found = diagnosis(sentence=text, evidence=text, causes=[Cause(id=text, summary=text, remedy=text)], stage=text)
+    judgement = verdict_of([one], cell=text, version=text, reason=text, conventions={text: text}, diagnosis=found)
     figure = measurement(
         text, cell=f"{text} measured", version=text, model=text, dtype=text, mode=text, device=text, device_name=text
     )

@@ -36,6 +36,7 @@ def judge(pytester: pytest.Pytester, impl: str, requirements: str, *options: str
         "vitbench.suites.conformance",
         "-p",
         "no:cacheprovider",
+        "--no-diagnosis",  # takes longer than what is judged here
         *("--impl", impl, "--results", "run.jsonl", "-k", " or ".join(requirements.split())),
         *options,
     )

@@ -24,7 +24,7 @@ def run(
     pytester.makepyfile(mine=ADAPTER)
     if known is not None:
         Path("known.toml").write_text(known)
-    suite = ("--pyargs", "vitbench.suites.conformance", "-p", "no:cacheprovider", "--impl", impl)
+    suite = ("--pyargs", "vitbench.suites.conformance", "-p", "no:cacheprovider", "--no-diagnosis", "--impl", impl)
     result = pytester.runpytest_inprocess(*suite, "--known-failures", "known.toml", "--results", "run.jsonl", *options)
     return result, read(pytester.path / "run.jsonl")
 

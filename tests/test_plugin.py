@@ -30,7 +30,7 @@ class Mine(Adapter):
 def run(pytester: pytest.Pytester, *options: str, apart: bool = False) -> pytest.RunResult:
     """Run the suite in this process, or where its exit and its start-up matter in one of its own."""
     runner = pytester.runpytest_subprocess if apart else pytester.runpytest_inprocess
-    return runner(*SUITE, "-p", "no:cacheprovider", *options)
+    return runner(*SUITE, "-p", "no:cacheprovider", "--no-diagnosis", *options)  # test_diagnosis_told.py has that
 
 
 def write_adapter(pytester: pytest.Pytester, extra: str = "", name: str = "adapter") -> str:

@@ -13,6 +13,7 @@ from jsonschema import Draft202012Validator
 
 from vitbench.adapters.reference import ReferenceAdapter
 from vitbench.batch_search import BatchSearch
+from vitbench.diagnosis.record import Cause, Diagnosis
 from vitbench.measurement import unmeasured
 from vitbench.plan import Cell
 from vitbench.records import (
@@ -62,6 +63,8 @@ PARTS: dict[str, type[Any]] = {
     "curve": Curve,
     "named_array": NamedArray,
     "missing": Missing,
+    "diagnosis": Diagnosis,
+    "cause": Cause,
 }
 ENUMS: dict[tuple[str, str], type[StrEnum]] = {
     ("requirement", "level"): Level,

@@ -109,7 +109,7 @@ class Mine(ReferenceAdapter):
 
 def calls_of_a_run(pytester: pytest.Pytester, *options: str) -> int:
     Path("calls").unlink(missing_ok=True)
-    suite = ("--pyargs", "vitbench.suites.conformance", "--impl", "mine.py", "-k", "VIT-PATCH-COUNT")
+    suite = ("--pyargs", "vitbench.suites.conformance", "--impl", "mine.py", "-k", "VIT-PATCH-COUNT", "--no-diagnosis")
     result = pytester.runpytest_inprocess(*suite, *options)
     result.stdout.fnmatch_lines(
         ["FAILED *VIT-PATCH-COUNT*", "reproduce: *--seed 0"] if "-v" in options else ["FAILED *"]

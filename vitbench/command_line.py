@@ -67,6 +67,7 @@ def add_options(parser: pytest.Parser) -> None:
         help="what is not offered does not fail the run: INCOMPLETE keeps its name, with exit code 0",
     )
     group.addoption("--update-known", action="store_true", help="write that file as this run has it")
+    group.addoption("--no-diagnosis", action="store_true", help="do not look for the cause of failures (at most 10 s)")
     group.addoption("--results", metavar="FILE", help="write the records as JSON Lines, for vitbench.report")
     group.addoption("--results-cell", metavar="KEY", help="write bare records under this key, as part of a larger run")
 

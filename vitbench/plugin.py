@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 import pytest
+from _pytest.junitxml import xml_key
 
 from vitbench.benchmark_items import BenchmarkItems
 from vitbench.command_line import (
@@ -25,6 +26,7 @@ from vitbench.imports import undisturbed_imports
 
 if TYPE_CHECKING:
     from vitbench.candidate import Candidate
+    from vitbench.diagnosis.record import Diagnosis
     from vitbench.kernel import Kernel
     from vitbench.records import VerdictRecord
     from vitbench.requirement import Subject
@@ -218,6 +220,7 @@ class ConformanceChecks:
             self.interrupted = True
             self.session.interrupt()
             return
+        self.session.diagnosis = self._diagnosis(self.session)
         self.verdict = self.session.finish()
         code = self.session.exit_code(self.verdict)
         if code is not None:
@@ -239,6 +242,27 @@ class ConformanceChecks:
 
         write_summary(terminalreporter, self.session, self.verdict, interrupted=self.interrupted)
         self._leave_out_pytests_own(terminalreporter)
+
+    def _diagnosis(self, session: "ConformanceSession") -> "Diagnosis | None":
+        """Why it failed, where that is a matter of parity; a run that passes is over at once."""
+        failed = any(record.status == "FAILED" for record in session.records)
+        if session.reason or self.config.option.no_diagnosis or not failed:
+            return None
+        found = self._cause(session)
+        if found is not None and self.config.stash.get(xml_key, None) is not None:
+            self.config.stash[xml_key].add_global_property("diagnosis", found.sentence)
+        return found
+
+    def _cause(self, session: "ConformanceSession") -> "Diagnosis | None":
+        from vitbench.diagnosis.of_run import failed  # noqa: PLC0415
+        from vitbench.supervision import Supervisor, possible  # noqa: PLC0415
+
+        requirements = failed(session.records)
+        if not requirements:
+            return None
+        if self.supervisor is None and possible(self.config):  # xdist: its workers are gone
+            self.supervisor = Supervisor(self.config, session, [])
+        return (self.supervisor or session).diagnosed(requirements)
 
     def _leave_out_pytests_own(self, reporter: pytest.TerminalReporter) -> None:
         """pytest would list what failed once more, by the names of its functions; ``-r`` still asks for that."""

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from vitbench.batch_search import BatchSearch
 from vitbench.conditions.record import Evidence
+from vitbench.diagnosis.record import Diagnosis
 from vitbench.limits.roofline import Ceilings, Roofline
 from vitbench.requirement import Level, Status, Tally, Verdict
 from vitbench.study import Curve, Missing, NamedArray, Scalar
@@ -84,6 +85,7 @@ class VerdictRecord:
     conventions: Mapping[str, Any]  # as declared by the adapter
     reason: str  # why there is no other verdict: a smoke-stage error, a crash, a time limit; else empty
     duration_s: float
+    diagnosis: Diagnosis | None = None  # of failures that are a matter of parity; null where there is none
     inferred: Sequence[str] = field(
         default_factory=tuple
     )  # of an adapter that was inferred: what it assumes, a line each

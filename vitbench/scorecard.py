@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from vitbench.diagnosis.record import Diagnosis
 from vitbench.errors import UsageError
 from vitbench.matrix import Column, Matrix, Row, chosen, columns, matrix, run_labels
 from vitbench.records import Header, RequirementRecord, VerdictRecord, in_words
@@ -27,6 +28,7 @@ class Standing:
     reason: str  # why there is no other verdict; empty where the requirements say it
     header: Header  # of its run
     duration_s: float
+    diagnosis: Diagnosis | None = None
     inferred: bool = False  # judged behind an adapter that vitbench inferred
 
     @property
@@ -146,6 +148,7 @@ def _judged(column: Column, run: Run, record: VerdictRecord) -> Standing:
         reason=str(record.reason or ""),
         header=run.header,
         duration_s=record.duration_s,
+        diagnosis=record.diagnosis,
         inferred=bool(record.inferred),
     )
 

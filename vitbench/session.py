@@ -18,7 +18,8 @@ from vitbench import environment, known_failures_file
 from vitbench.candidate import Candidate
 from vitbench.check import Judgement
 from vitbench.devices import require_device
-from vitbench.errors import AdapterBroken, OutputCut, OutputUnwritable, VitbenchError, one_line
+from vitbench.diagnosis.record import Diagnosis
+from vitbench.errors import AdapterBroken, HarnessError, OutputCut, OutputUnwritable, VitbenchError, one_line
 from vitbench.evidence import Evidence
 from vitbench.kernel import Kernel, smoke_kernel
 from vitbench.known_failures import NONE, KnownFailures, Situation, load
@@ -107,6 +108,7 @@ class ConformanceSession:
         self._output = ExitStack()
         self._write: Callable[[Record], None] = lambda _record: None
         self.unwritten = ""  # why the results file is not whole: a full disk
+        self.diagnosis: Diagnosis | None = None  # of what failed
 
     @cached_property
     def candidate(self) -> Candidate | Kernel:
@@ -166,6 +168,14 @@ class ConformanceSession:
         """The candidate, loaded and tried, in this process."""
         introduction = self.introduce()
         return introduction if introduction.refused else replace(introduction, broken=self.smoke())
+
+    def diagnosed(self, requirements: Sequence[str]) -> Diagnosis:
+        """Why these requirements failed. Of the process that judges."""
+        from vitbench.diagnosis.of_run import diagnosis  # noqa: PLC0415  # the bank of deviations, needed only now
+
+        if isinstance(self.candidate, Kernel):
+            raise HarnessError("a diagnosis was asked for of an attention kernel")
+        return diagnosis(self.candidate, requirements, self.options.seed)
 
     def begin(self, introduction: Introduction, *, records: bool = True) -> None:
         """Open the results, unless another process records.
@@ -308,6 +318,7 @@ class ConformanceSession:
             reason=self.reason,
             inferred=self.introduction.inferred,
             duration_s=(datetime.now(UTC) - self._started).total_seconds(),
+            diagnosis=self.diagnosis,
         )
 
     def _tallies(self, status: Callable[[RequirementRecord], Status] = attrgetter("status")) -> list[Tally]:

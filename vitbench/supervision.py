@@ -15,6 +15,7 @@ import pytest
 from _pytest.runner import runtestprotocol
 
 from vitbench.check import Judgement, is_slow
+from vitbench.diagnosis.record import Diagnosis, from_json
 from vitbench.evidence import Evidence, watching
 from vitbench.forked import AVAILABLE, Forked, NoAnswer, Tell
 from vitbench.imports import undisturbed_imports
@@ -50,6 +51,7 @@ class Supervisor:
         self._limit_s = float(config.option.time_limit or TIME_LIMIT_S)
         self._longest_s = 0.0  # of all the examples that ended
         self._hung = False
+        self._lost_some = False
         self._fork: Forked | None = None
         self._frozen = False  # in the fork: whether the garbage collector leaves alone what was imported
 
@@ -78,8 +80,21 @@ class Supervisor:
             answer = self._ask({"question": "judge", "item": place, "next": following}, limit_s)
         except NoAnswer as lost:
             self._hung |= lost.hung
+            self._lost_some = True
             return [self._lost(item, _why(lost, limit_s, self._limit_s), lost.told, start)]
         return [self._report(data) for data in answer]
+
+    def diagnosed(self, requirements: Sequence[str]) -> Diagnosis | None:
+        """Why these requirements failed; None where the candidate did not survive a check, or does not survive this."""
+        if self._lost_some:
+            return None
+        try:
+            if self._fork is None:
+                self._loaded()
+            limit_s = max(self._limit_s, TIME_LIMIT_S)
+            return from_json(self._ask({"question": "diagnose", "requirements": list(requirements)}, limit_s))
+        except NoAnswer:
+            return None
 
     def end(self) -> None:
         """End the process that judges."""
@@ -159,6 +174,9 @@ class Supervisor:
                     return asdict(self._session.introduce())
             case "smoke":
                 return self._session.smoke()
+            case "diagnose":
+                with watching(lambda example, ended: tell([example, ended])):
+                    return asdict(self._session.diagnosed(question["requirements"]))
         item, following = self._items[question["item"]], question["next"]
         with watching(lambda example, ended: tell([example, ended])):
             reports = runtestprotocol(item, nextitem=None if following is None else self._items[following], log=False)

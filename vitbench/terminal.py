@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from vitbench.assertions import margin_text
+from vitbench.diagnosis.record import Diagnosis
 from vitbench.records import RequirementRecord, VerdictRecord
 from vitbench.requirement import Status, Verdict, failed_besides
 from vitbench.specification import requirements
@@ -60,8 +61,10 @@ def write_summary(
     reporter.section(f"conformance of {candidate.name} {candidate.version} ({options.preset}, seed {options.seed})")
     told_above = reporter.config.option.tbstyle != "no"
     assumed = [f"{'assumed':<12} {line}" for line in candidate.inferred]
-    for line in (*assumed, *_findings(session, _LONGEST_REASON if told_above else sys.maxsize)):
-        reporter.line(_cut(line, reporter))
+    findings = [*assumed, *_findings(session, _LONGEST_REASON if told_above else sys.maxsize)]
+    # A diagnosis is never cut: it is what to read first, and stands nowhere else.
+    for line in [*_diagnosis(session.diagnosis), *(_cut(line, reporter) for line in findings)]:
+        reporter.line(line)
     if session.reason:
         reporter.line(f"{Verdict.ADAPTER_BROKEN}: {session.reason}", red=True)
     elif interrupted:
@@ -104,6 +107,15 @@ def _exit_code_explained(session: "ConformanceSession", verdict: VerdictRecord) 
     if known and code and not verdict.must.failed and missing:
         return f"exit code {code}: {missing} MUSTs are not offered (not_offered = true, or --allow-incomplete, accept that)"
     return ""
+
+
+def _diagnosis(found: Diagnosis | None) -> Iterator[str]:
+    """The cause before all that follows from it."""
+    if found is None:
+        return
+    yield f"{'DIAGNOSIS':<12} {found.sentence}"
+    for word, text in found.parts():
+        yield f"  {word + ':':<10} {text}"
 
 
 def _findings(session: "ConformanceSession", longest: int) -> Iterator[str]:

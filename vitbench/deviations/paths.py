@@ -94,6 +94,7 @@ DEVIATIONS = (
     Deviation(
         id="gradients-unscale",
         summary="attention not scaled where gradients are recorded",
+        remedy="scale the attention scores on the path with gradients as on the one without",
         replaces={"vit.attention_scale": _unscaled_if(torch.is_grad_enabled)},
         breaks="VIT-PATH-GRAD",
     ),

@@ -230,6 +230,7 @@ DEVIATIONS = (
     Deviation(
         id="heads-fixed",
         summary="always as few heads as divide the width, whatever was asked for",
+        remedy="split into config.num_heads heads",
         replaces={"vit.split_heads": _smallest_groups},
         breaks="VIT-CONFIG-HEADS",
         known_from="kornia #2186",

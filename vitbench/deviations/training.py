@@ -153,6 +153,7 @@ DEVIATIONS = (
     Deviation(
         id="training-batch-centred",
         summary="the batch's mean taken from the patch tokens in training",
+        remedy="compute in training what evaluation computes: take the mean over the batch out",
         replaces={"vit.embed": _batch_centred},
         breaks="VIT-TRAIN-SAME",
     ),

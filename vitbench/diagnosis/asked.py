@@ -40,7 +40,7 @@ class Round:
         """``first``, ``deep``, ``first`` with a mean and a square image, with the pre-training head, and ``single``."""
         side = 3 * self.first.patch_size[0], 2 * self.first.patch_size[1]
         mean = replace(self.first, pool="mean", image_size=side)
-        mlp = replace(self.first, head="mlp", width=2 * self.first.width)
+        mlp = replace(self.first, head="mlp", width=2 * self.first.width, num_heads=2 * self.first.num_heads)
         sized = enumerate((self.first, self.deep, mean, mlp, self.single))
         return [Case(config, batch=2 + place % 2, seed=self.seed + place) for place, config in sized]
 

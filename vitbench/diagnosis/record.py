@@ -1,7 +1,10 @@
 """What is told of a diagnosis, and kept in the results."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
+
+from vitbench.wording import plural
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,3 +32,38 @@ class Diagnosis:
     out_of_time: bool
     budget_s: float
     duration_s: float
+
+    @property
+    def remedy(self) -> str:
+        """What to change; of causes that nothing tells apart, for each."""
+        return "; or ".join(cause.remedy for cause in self.causes)
+
+    @property
+    def extent(self) -> str:
+        """How many failures the cause named accounts for; empty where none is named."""
+        if not self.causes:
+            return ""
+        untried = self.failed - len(self.explained) - len(self.unexplained)
+        rest = f"; not {', '.join(self.unexplained)}" if self.unexplained else ""
+        rest += f"; {plural(untried, 'failure')} not tried" if untried else ""
+        return f"{len(self.explained)} of {plural(self.failed, 'failure')}{rest}"
+
+    @property
+    def cost(self) -> str:
+        """What it took."""
+        ended = "; the time was over before all was tried" if self.out_of_time else ""
+        tried = plural(self.tried, "deviation")
+        return f"{self.duration_s:.1f} s of processor time, of {self.budget_s:g} s at most; {tried} tried{ended}"
+
+    def parts(self) -> Iterator[tuple[str, str]]:
+        """Everything behind the sentence, each with the word for it."""
+        evidence = "; ".join(
+            filter(None, (self.evidence, self.stage and f"the first stage that diverges: {self.stage}"))
+        )
+        named = (("to do", self.remedy), ("explains", self.extent), ("evidence", evidence), ("took", self.cost))
+        return (part for part in named if part[1])
+
+
+def from_json(data: Mapping[str, Any]) -> Diagnosis:
+    """What ``dataclasses.asdict`` made of one."""
+    return Diagnosis(**{**data, "causes": [Cause(**cause) for cause in data["causes"]]})

@@ -6,7 +6,7 @@ as Windy Road wrote it down.
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from xml.etree import ElementTree as ET
 
@@ -44,6 +44,7 @@ def _suite(standing: Standing, card: Scorecard) -> ET.Element:
         "implementation": standing.column.implementation,
         "version": standing.column.version,
         **{str(level): str(tally) for level, tally in standing.tallies},
+        **({} if standing.diagnosis is None else {"diagnosis": standing.diagnosis.sentence}),
     }
     return _testsuite(
         ("conformance", standing.column.label),
@@ -51,9 +52,16 @@ def _suite(standing: Standing, card: Scorecard) -> ET.Element:
         cases,
         properties,
         duration_s=standing.duration_s,
-        out=f"MUST {standing.must}: {standing.said}",
+        out="\n".join([f"MUST {standing.must}: {standing.said}", *_diagnosis(standing)]),
         err=standing.reason,
     )
+
+
+def _diagnosis(standing: Standing) -> Iterator[str]:
+    """The cause, and what it rests on."""
+    if standing.diagnosis is not None:
+        yield f"diagnosis: {standing.diagnosis.sentence}"
+        yield from (f"  {word}: {text}" for word, text in standing.diagnosis.parts())
 
 
 def _cells(run: Run, name: str, records: Sequence[Measured]) -> ET.Element:

@@ -11,6 +11,7 @@ from vitbench.console import fitting_table
 from vitbench.records import Outcome, RequirementRecord, VerdictRecord
 from vitbench.requirement import Level, Status, Verdict
 from vitbench.results import Run
+from vitbench.wording import plain
 
 _FAILURES_SHOWN = 4
 _STYLES = {Verdict.CONFORMS: "bold green", Verdict.INCOMPLETE: "bold yellow", Verdict.HARNESS_ERROR: "bold magenta"}
@@ -40,8 +41,14 @@ def _tallies(record: VerdictRecord) -> tuple[str, str]:
 def show_failures(
     verdicts: Sequence[VerdictRecord], requirements: Sequence[RequirementRecord], console: Console
 ) -> None:
-    """Which MUSTs each implementation misses; why stands in the report."""
+    """The cause, where it is known, and which MUSTs each implementation misses; why stands in the report."""
     for record in verdicts:
+        if record.diagnosis is not None:
+            console.print(Text(f"{record.implementation}: {plain(record.diagnosis.sentence)}"))
+            if record.diagnosis.causes:
+                console.print(
+                    Text(f"  explains {plain(record.diagnosis.extent)}; to do: {plain(record.diagnosis.remedy)}")
+                )
         failed = [r.id for r in requirements if r.cell == record.cell and _is_missed(r)]
         if failed:
             more = f" and {len(failed) - _FAILURES_SHOWN} more" if len(failed) > _FAILURES_SHOWN else ""
