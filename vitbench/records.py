@@ -87,7 +87,7 @@ class VerdictRecord:
     duration_s: float
     diagnosis: Diagnosis | None = None  # of failures that are a matter of parity; null where there is none
     inferred: Sequence[str] = field(
-        default_factory=tuple
+        default_factory=list
     )  # of an adapter that was inferred: what it assumes, a line each
 
     @property
