@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from vitbench import units
@@ -14,13 +14,16 @@ from vitbench.matrix import run_labels
 from vitbench.records import MeasurementRecord
 from vitbench.reports import model, render
 from vitbench.reports.runs import RunFacts, run_facts
+from vitbench.reports.site_verdicts import MOST_TURNS, Place, Timeline, Turn, timeline, turns
+from vitbench.reports.verdicts import TONES
 from vitbench.requirement import Verdict
 from vitbench.results import Run
 from vitbench.series import Point, series
-from vitbench.wording import plural
+from vitbench.wording import abridged, plural
 
 INDEX, HISTORY, RUNS = "index.html", "history.html", "runs"
 ALPHA = 0.01  # of a change that is none, by the permutation test
+_LABEL_CHARACTERS = 18  # of a run below its point
 MOST_DRAWN = 200  # series; more are in tables only
 
 
@@ -44,6 +47,7 @@ class SiteStanding:
     implementation: str
     version: str
     verdict: str
+    tone: str  # good, bad, unsure
     must: str
     before: str  # the verdict of the run before, where it was another
     href: str
@@ -55,6 +59,7 @@ class SitePoint:
     """One run's figure of a cell."""
 
     at: str
+    run: str  # its label
     href: str
     seconds: float
     low: float | None
@@ -79,14 +84,16 @@ class SiteSeries:
     title: str
     points: tuple[SitePoint, ...]
     changes: tuple[SiteChange, ...]
+    invalid: int  # points that are left out where changes are looked for
     drawn: bool
 
     @property
     def without_change(self) -> str:
         """What is said where there is none."""
-        least = least_runs(ALPHA)
-        few = f"; {least} are the least that a change can be seen in" if len(self.points) < least else ""
-        return f"no change of level in {plural(len(self.points), 'run')}{few}"
+        least, believed = least_runs(ALPHA), len(self.points) - self.invalid
+        few = f"; {least} are the least that a change can be seen in" if believed < least else ""
+        aside = f", {self.invalid} INVALID left aside" if self.invalid else ""
+        return f"no change of level in {plural(believed, 'run')}{few}{aside}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,14 +102,23 @@ class Site:
 
     runs: tuple[SiteRun, ...]
     standings: tuple[SiteStanding, ...]
+    timeline: Timeline
+    turns: tuple[Turn, ...]
+    further_turns: int
     series: tuple[SiteSeries, ...]
     unreadable: tuple[str, ...]
 
     @property
     def title(self) -> str:
         """What there is, in one line."""
+        names = [standing.implementation for standing in self.standings]
+        judged = (
+            f"{abridged(names[0], 40) if len(names) == 1 else plural(len(names), 'implementation')} in "
+            if names
+            else ""
+        )
         changed = f", {plural(len(self.changed), 'cell')} changed" if self.changed else ""
-        return f"{plural(len(self.runs), 'run')}{changed}"
+        return f"{judged}{plural(len(self.runs), 'run')}{changed}"
 
     @property
     def changed(self) -> tuple[SiteSeries, ...]:
@@ -116,10 +132,18 @@ def build(runs: Sequence[Run], unreadable: Sequence[str] = ()) -> Site:
     labels = run_labels(ordered)
     hrefs = _hrefs(labels)
     listed = [_run(run, label, href) for run, label, href in zip(ordered, labels, hrefs, strict=True)]
-    found = [_series(place, title, points, hrefs) for place, (title, points) in enumerate(series(ordered).items())]
+    places = [
+        Place(label=label, href=href, at=str(run.header.started_at))
+        for run, label, href in zip(ordered, labels, hrefs, strict=True)
+    ]
+    found = [_series(place, title, points, places) for place, (title, points) in enumerate(series(ordered).items())]
+    turned = turns(ordered, places)
     return Site(
         runs=tuple(reversed(listed)),
         standings=_standings(ordered, hrefs),
+        timeline=timeline(ordered, places),
+        turns=turned[:MOST_TURNS],
+        further_turns=max(0, len(turned) - MOST_TURNS),
         series=tuple(sorted(found, key=lambda one: not one.changes)),
         unreadable=tuple(unreadable),
     )
@@ -156,6 +180,7 @@ def _standings(ordered: Sequence[Run], hrefs: Sequence[str]) -> tuple[SiteStandi
                 implementation=record.implementation,
                 version=record.version,
                 verdict=record.said,
+                tone=TONES.get(record.verdict, "unsure"),
                 must=str(record.must),
                 before=known.verdict if known is not None and known.verdict != record.verdict else "",
                 href=href,
@@ -164,37 +189,39 @@ def _standings(ordered: Sequence[Run], hrefs: Sequence[str]) -> tuple[SiteStandi
     return tuple(sorted(found.values(), key=lambda one: one.implementation))
 
 
-def _series(place: int, title: str, points: Sequence[Point], hrefs: Sequence[str]) -> SiteSeries:
+def _series(place: int, title: str, points: Sequence[Point], places: Sequence[Place]) -> SiteSeries:
     """A series with its changes, which are looked for among the figures that can be believed."""
     believed = [point for point in points if not _invalid(point.record)]
     return SiteSeries(
         id=f"cell-{place + 1}",
         title=title,
-        points=tuple(_point(point, hrefs[point.run]) for point in points),
+        points=tuple(_point(point, places[point.run]) for point in points),
         changes=tuple(
-            _change(one, believed[one.first], hrefs)
+            _change(one, believed[one.first], places)
             for one in changes([math.log(point.seconds) for point in believed], alpha=ALPHA)
         ),
+        invalid=len(points) - len(believed),
         drawn=place < MOST_DRAWN and len(points) > 1,
     )
 
 
-def _change(change: Change, first: Point, hrefs: Sequence[str]) -> SiteChange:
+def _change(change: Change, first: Point, places: Sequence[Place]) -> SiteChange:
     times, word = units.ratio(math.exp(change.log_ratio)), "slower" if change.log_ratio > 0 else "faster"
     text = f"{word}: {times} the time before (p = {change.p_value:.3f})"
-    return SiteChange(at=first.at, href=hrefs[first.run], text=text)
+    return SiteChange(at=first.at, href=places[first.run].href, text=text)
 
 
 def _invalid(record: MeasurementRecord) -> bool:
     return record.evidence is not None and record.evidence.verdict == Validity.INVALID
 
 
-def _point(point: Point, href: str) -> SitePoint:
+def _point(point: Point, place: Place) -> SitePoint:
     record = point.record
     doubts = [*(["not converged"] if record.converged is False else []), *(["INVALID"] if _invalid(record) else [])]
     return SitePoint(
         at=point.at,
-        href=href,
+        run=place.label,
+        href=place.href,
         seconds=point.seconds,
         low=record.latency_low_s,
         high=record.latency_high_s,
@@ -236,17 +263,19 @@ def _drawing(one: SiteSeries) -> dict[str, object]:
         ("ns", 1e9),
     )
 
+    changed = {change.href for change in one.changes}
+
     def scaled(value: float | None) -> float | None:
         return None if value is None else value * scale
 
     points = [
         {
-            "at": point.at,
+            "run": abridged(point.run, _LABEL_CHARACTERS),
             "value": point.seconds * scale,
             "low": scaled(point.low),
             "high": scaled(point.high),
             "sure": not point.note,
-            "text": f"{units.moment(point.at)}\n{units.seconds(point.seconds)}{f', {point.note}' if point.note else ''}",
+            "text": f"{abridged(point.run, 60)}, {units.moment(point.at)}\n{units.seconds(point.seconds)}{f', {point.note}' if point.note else ''}",
         }
         for point in one.points
     ]
@@ -255,5 +284,5 @@ def _drawing(one: SiteSeries) -> dict[str, object]:
         "title": one.title,
         "unit": unit,
         "points": points,
-        "changes": [asdict(c) for c in one.changes],
+        "changes": [place for place, point in enumerate(one.points) if point.href in changed],
     }

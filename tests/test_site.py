@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 from chromium import PHONE, Browser, chromium, needs_chromium
-from sample_runs import records, write
+from sample_runs import records, requirement, write
 
 from vitbench.records import Footer, Header, MeasurementRecord, Outcome, VerdictRecord
 from vitbench.report import main
 from vitbench.reports import site
-from vitbench.requirement import Verdict
+from vitbench.requirement import Status, Verdict
 from vitbench.results import Run, read
 
 CELL = MeasurementRecord(
@@ -122,6 +122,47 @@ def test_a_verdict_that_changed_says_what_it_was(tmp_path: Path) -> None:
     assert standing.href == "runs/day-02.html"
 
 
+def test_verdicts_stand_side_by_side_from_run_to_run(tmp_path: Path) -> None:
+    words = (Verdict.INCOMPLETE, Verdict.CONFORMS)
+    built = site.build(read_all([a_run(tmp_path, day, 0.1, verdict(word)) for day, word in enumerate(words, 1)]))
+    assert [place.label for place in built.timeline.places] == ["day-01", "day-02"]
+    (line,) = built.timeline.lines
+    assert [(one.tone, one.verdict, one.place.label) for one in line.standings if one] == [
+        ("unsure", "INCOMPLETE", "day-01"),
+        ("good", "CONFORMS", "day-02"),
+    ]
+
+
+def test_only_the_newest_runs_have_a_place_and_the_others_are_counted(tmp_path: Path) -> None:
+    built = site.build(read_all([a_run(tmp_path, day, 0.1, verdict(Verdict.CONFORMS)) for day in range(1, 15)]))
+    assert (built.timeline.places[0].label, built.timeline.further) == ("day-03", 2)
+
+
+def test_a_run_that_did_not_judge_leaves_its_place_empty(tmp_path: Path) -> None:
+    other = replace(verdict(Verdict.CONFORMS), implementation="other")
+    runs = [a_run(tmp_path, 1, 0.1, verdict(Verdict.CONFORMS)), a_run(tmp_path, 2, 0.1, other)]
+    lines = site.build(read_all(runs)).timeline.lines
+    assert [(line.implementation, [one is None for one in line.standings]) for line in lines] == [
+        ("mine", [False, True]),
+        ("other", [True, False]),
+    ]
+
+
+def test_a_requirement_that_turned_says_what_it_was_and_since_when(tmp_path: Path) -> None:
+    statuses = (Status.FAILED, Status.FAILED, Status.PASSED)
+    made = [
+        a_run(tmp_path, day, 0.1, requirement("mine", 0, status=status), requirement("mine", 1))
+        for day, status in enumerate(statuses, 1)
+    ]
+    (turn,) = site.build(read_all(made)).turns
+    assert (turn.id, turn.before.word, turn.now.word, turn.place.label) == (
+        "VIT-PATCH-COUNT",
+        "failed",
+        "passed",
+        "day-03",
+    )
+
+
 def test_another_torch_makes_another_series(tmp_path: Path) -> None:
     paths = [a_run(tmp_path, 1, 0.1), a_run(tmp_path, 2, 0.2, torch="2.15.0")]
     titles = [one.title for one in site.build(read_all(paths)).series]
@@ -154,7 +195,7 @@ def test_the_drawing_has_every_figure_and_the_change(built: Path) -> None:
     assert len(drawn["points"]) == 10
     assert drawn["unit"] == "ms"
     assert drawn["points"][0]["value"] == pytest.approx(100, rel=0.05)
-    assert [one["at"] for one in drawn["changes"]] == ["2026-11-06T00:00:00+00:00"]
+    assert [drawn["points"][place]["run"] for place in drawn["changes"]] == ["day-06"]
 
 
 def test_a_run_that_cannot_be_read_is_told_of_and_the_others_are_shown(
