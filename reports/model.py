@@ -7,7 +7,7 @@ from functools import cached_property
 from vitbench.errors import ResultsUnreadable
 from vitbench.matrix import Matrix, columns, matrix, run_labels
 from vitbench.reports.attention import KernelComparison, kernel_comparisons
-from vitbench.reports.charts import Charts, charts
+from vitbench.reports.charts import Chart, Charts, charts
 from vitbench.reports.differences import Differences, differences
 from vitbench.reports.environment import Fact, environment, side_by_side
 from vitbench.reports.latency import LatencyRow, latency_rows
@@ -15,6 +15,7 @@ from vitbench.reports.memory import MemorySection, memory_section
 from vitbench.reports.runs import RunFacts, run_facts
 from vitbench.reports.searches import SearchRow, search_rows
 from vitbench.reports.series import LABEL_CHARACTERS
+from vitbench.reports.studies import Study, studies
 from vitbench.reports.throughput import (
     Comparison,
     MeasuredCeilings,
@@ -67,6 +68,7 @@ class Report:
     traces: tuple[Trace, ...]
     searches: tuple[SearchRow, ...]
     timers: tuple[TimerRow, ...]
+    studies: tuple[Study, ...]
     environment: tuple[Fact, ...]
     conventions: tuple[Fact, ...]  # a value for each of those that declare any
     sources: tuple[Source, ...]
@@ -75,6 +77,11 @@ class Report:
     def complete(self) -> bool:
         """Whether every run came to its end."""
         return all(run.complete for run in self.runs)
+
+    @property
+    def drawn(self) -> tuple[Chart, ...]:
+        """Every chart, in the order of the page."""
+        return (*self.charts.all, *(chart for study in self.studies for chart in study.charts))
 
     @property
     def measured_implementations(self) -> tuple[str, ...]:
@@ -131,7 +138,7 @@ def build(runs: Sequence[Run]) -> Report:
             judged,
             facts,
             kernels=len({record.kernel for run in runs for record in run.attention}),
-            timers=any(run.timers for run in runs),
+            otherwise=_other_subject(runs),
         ),
         runs=facts,
         differences=differing,
@@ -147,27 +154,34 @@ def build(runs: Sequence[Run]) -> Report:
         traces=traces(runs, names),
         searches=search_rows(runs, names),
         timers=timer_rows(runs, names),
+        studies=studies(runs, names),
         environment=environment(runs),
         conventions=side_by_side([dict(judgement.conventions) for judgement in judged if judgement.conventions]),
         sources=tuple(_source(run) for run in runs),
     )
 
 
-def _title(judged: Sequence[Judgement], facts: Sequence[RunFacts], *, kernels: int, timers: bool) -> str:
+def _title(judged: Sequence[Judgement], facts: Sequence[RunFacts], *, kernels: int, otherwise: str) -> str:
     """The outcome of the whole in one line."""
     with_verdict = [judgement for judgement in judged if judgement.verdict not in {NO_VERDICT, NOT_JUDGED}]
     if kernels and not judged:
         return f"{plural(kernels, 'attention kernel')} measured"
     if not with_verdict:
         measured = len({judgement.implementation for judgement in judged if judgement.measurement is not None})
-        nothing = "vitbench, measured by itself" if timers else "Nothing was judged"
-        return f"{plural(measured, 'implementation')} measured, none judged" if measured else nothing
+        return f"{plural(measured, 'implementation')} measured, none judged" if measured else otherwise
     so_far = "" if all(run.complete for run in facts) else " so far"
     if len(with_verdict) == 1:
         (only,) = with_verdict
         outcome = OUTCOMES.get(only.verdict, "has a verdict that this version does not know")
         return f"{abridged(only.label, LABEL_CHARACTERS)} {outcome}"
     return f"{_how_many_conform(with_verdict, len(facts))}{so_far}"
+
+
+def _other_subject(runs: Sequence[Run]) -> str:
+    """What a report is about that judges and times no implementation."""
+    if any(run.timers for run in runs):
+        return "vitbench, measured by itself"
+    return "The paper in miniature" if any(run.studies for run in runs) else "Nothing was judged"
 
 
 def _how_many_conform(judged: Sequence[Judgement], runs: int) -> str:

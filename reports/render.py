@@ -19,12 +19,21 @@ from vitbench import __version__, units
 from vitbench.errors import HarnessError, OutputUnwritable
 from vitbench.reports.model import Report, Source
 from vitbench.reports.packing import Packed, packed, packed_rows
+from vitbench.reports.pictures import SCALE
 from vitbench.wording import abridged
 
 TEMPLATES = Path(__file__).parent / "templates"
 ASSETS = Path(__file__).parent / "assets"
 
-STYLES = ("fonts.css", "base.css", "summary.css", "requirements.css", "tables.css", "charts.css")  # and print.css
+STYLES = (
+    "fonts.css",
+    "base.css",
+    "summary.css",
+    "requirements.css",
+    "tables.css",
+    "charts.css",
+    "studies.css",
+)  # and print.css
 EARLY_SCRIPTS = ("theme.js",)  # before the first paint
 SCRIPTS = ("inflated.js", "pages.js", "filters.js", "anchors.js", "copy.js", "download.js", "chosen.js")
 CHART_LIBRARY = "plot-0.6.17.min.js"
@@ -145,12 +154,13 @@ def _templates() -> Environment:
     )
     environment.filters.update({function.__name__: function for function in FILTERS})
     environment.globals["asset"] = _base64_asset
+    environment.globals["study_scale"] = SCALE
     environment.policies["json.dumps_kwargs"] = {"sort_keys": True, "separators": (",", ":")}
     return environment
 
 
 def _page(report: Report, kind: str) -> Page:
-    drawn = report.charts.all if kind == "report" else ()
+    drawn = report.drawn if kind == "report" else ()
     return _framed(
         kind,
         (*STYLES, "print.css"),

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from vitbench.drawn_images import CLASSES, drawn
-from vitbench.miniature import Miniature, first_weights, smoothed
+from vitbench.miniature import Miniature, smoothed, with_small_filters
 from vitbench.reference.config import Conventions
 from vitbench.reference.parameters import parameter_shapes
 from vitbench.seeds import BY_T, SHARE, mean_interval, over_seeds
@@ -42,7 +42,7 @@ def test_a_curve_of_losses_has_the_mean_of_each_stretch_at_its_middle() -> None:
 
 def test_weights_to_start_from_are_of_every_canonical_name_and_shape() -> None:
     config = Miniature(steps=10).config
-    weights = first_weights(config, Conventions(), seed=0)
+    weights = with_small_filters(config, Conventions(), seed=0)
     assert {name: tuple(weight.shape) for name, weight in weights.items()} == parameter_shapes(config, Conventions())
     assert weights["head.weight"].abs().max() == 0
     assert weights["blocks.0.norm1.weight"].min() == 1

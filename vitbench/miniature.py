@@ -3,7 +3,7 @@
 Every candidate that takes weights starts from the same ones and sees the same images in the same order.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -92,6 +92,8 @@ class Miniature:
         return f"drawn shapes of {len(CLASSES)} kinds, {self.images} to train on and {JUDGED} to judge by"
 
 
+FirstWeights = Callable[[ViTConfig, Conventions, int], Weights]
+"""Configuration, conventions and seed to weights to start from."""
 _UNSEEN = 1_000_003  # a seed that no training has
 
 
@@ -102,13 +104,15 @@ class Pupil:
         NotSupported: the candidate has no such model.
     """
 
-    def __init__(self, candidate: Candidate, miniature: Miniature, seed: int) -> None:
+    def __init__(
+        self, candidate: Candidate, miniature: Miniature, seed: int, first: FirstWeights = authors_weights
+    ) -> None:
         self.candidate, self.miniature, self.seed = candidate, miniature, seed
         self.config = candidate.within_reach(miniature.config)
         torch.manual_seed(seed)  # what a model draws that takes no weights
         self.trial = Trial(candidate, Case(self.config, 1, seed), {}, torch.float32)
         self.model: Model = self.trial.model
-        self.start: Weights | None = first_weights(self.config, candidate.conventions, seed)
+        self.start: Weights | None = first(self.config, candidate.conventions, seed)
         try:
             candidate.call("load", self.model, self.start)
         except NotSupported:
@@ -149,8 +153,8 @@ class Pupil:
         return accuracy(lambda images: self.candidate.call("logits", self.model, images), self.miniature.unseen())
 
 
-def first_weights(config: ViTConfig, conventions: Conventions, seed: int) -> dict[str, Tensor]:
-    """The authors' weights to start from, but for the filters, which start as small as positions do.
+def with_small_filters(config: ViTConfig, conventions: Conventions, seed: int) -> dict[str, Tensor]:
+    """The authors' first weights, but for the filters, which start as small as positions do.
 
     At the authors' size so short a training leaves filters as they were, and a look at them would show the random numbers
     that they started from.

@@ -26,7 +26,7 @@ from vitbench.suites.paper.inductive_bias.look import CELL, Bias, Fields, bias, 
 from vitbench.suites.paper.inductive_bias.subjects import RESNET, SILENT, SIZES, CandidateSubject, ResNetSubject
 
 MINIATURES = {
-    "quick": Miniature(steps=150),
+    "quick": Miniature(steps=150, images=4096),
     "standard": Miniature(steps=1200, images=32_768),
     "full": Miniature(steps=6000, images=131_072, batch=64),
 }
@@ -141,7 +141,10 @@ def _scalars(found: Found, miniature: Miniature) -> list[Scalar]:
         series = ", ".join(filter(None, (variant, when)))
         scalars += [
             over_seeds(
-                f"error of the last map, moved by {whole} pixels", [b.by_depth_whole[-1] for b in seen], series=series
+                f"error of the last map, moved by {whole} pixels",
+                [b.by_depth_whole[-1] for b in seen],
+                series=series,
+                within=POSITIVE,
             ),
             over_seeds(
                 "error of the last map, moved by 1 pixel",

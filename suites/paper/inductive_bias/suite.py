@@ -10,7 +10,7 @@ from vitbench.results import append
 from vitbench.suite import Suite
 
 _RESNET = "ResNet"
-TIME_LIMIT_S = {"quick": 300.0, "standard": 1800.0, "full": 7200.0}
+TIME_LIMIT_S = {"quick": 600.0, "standard": 3600.0, "full": 7200.0}
 
 
 def plan(options: Options) -> Iterator[Cell]:

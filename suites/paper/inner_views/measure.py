@@ -13,7 +13,7 @@ from vitbench.drawn_images import CLASSES
 from vitbench.environment import device_name
 from vitbench.looks import Looks, finite
 from vitbench.measurement import study
-from vitbench.miniature import JUDGED, Miniature, Pupil, smoothed
+from vitbench.miniature import JUDGED, Miniature, Pupil, smoothed, with_small_filters
 from vitbench.plan import Cell
 from vitbench.records import Outcome, StudyRecord
 from vitbench.registry import resolve
@@ -75,7 +75,7 @@ def measure(cell: Cell) -> StudyRecord:
     miniature, seeds = MINIATURES[cell.preset], [cell.seed + number for number in range(SEEDS[cell.preset])]
     looks, views = Looks(candidate), Views()
     for seed in seeds:
-        pupil = Pupil(candidate, miniature, seed)
+        pupil = Pupil(candidate, miniature, seed, with_small_filters)
         _look(pupil, looks, views, START)
         views.losses.append(pupil.train())
         views.accuracies.append(pupil.accuracy())
