@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vitbench.percentiles import Latency, latencies
+from vitbench.reports.anchors import cell_anchor
 from vitbench.reports.throughput import Comparison
 
 
@@ -13,6 +14,11 @@ class LatencyRow:
 
     run: str
     latency: Latency
+
+    @property
+    def anchor(self) -> str:
+        """The id of its row among all measurements, which has its conditions."""
+        return cell_anchor("cell", self.run, self.latency.record.cell)
 
 
 def latency_rows(groups: Sequence[Comparison]) -> tuple[LatencyRow, ...]:

@@ -9,7 +9,10 @@ from xml.etree import ElementTree as ET
 
 import pytest
 from chromium import DESKTOP, PHONE, Browser, chromium, needs_chromium, webdriver, written
-from sample_charts import measured
+from sample_charts import cell, kernels, limits, measured, memory
+from sample_runs import header, run_of
+
+from vitbench.reports import model, render
 
 pytestmark = needs_chromium
 
@@ -251,10 +254,52 @@ def test_the_keyboard_chooses_from_a_chart_and_comes_back_to_it(browser: Browser
     assert browser.visible("tr[data-kernel]") == 3
     assert len(chosen_rows(browser)) == 5
     assert browser.find("select[data-chooses=kernel]").get_property("value") == "efficient"
-    assert browser.inaccessible() == []
     browser.find("#chosen-all").send_keys(webdriver.Keys.ENTER)
     assert browser.visible("tr[data-kernel]") == 8
     assert browser.run("document.activeElement.dataset.chart") == "attention-1"
+
+
+def test_a_figure_of_the_first_screen_leads_to_its_row_with_the_evidence(browser: Browser, page: Path) -> None:
+    browser.open(page)
+    browser.find(".verdicts .judgement:nth-of-type(2) .big").click()
+    row = browser.find("tr:target")
+    assert row.text.startswith("timm")
+    assert "69.0" in row.text
+    assert "200 samples" in row.text
+    assert 0 <= browser.run("document.querySelector('tr:target').getBoundingClientRect().top") < DESKTOP[1]
+
+
+@pytest.fixture(scope="module")
+def comparison(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report of two runs, with every kind of chart and few rows: axe looks at each."""
+    folder = tmp_path_factory.mktemp("comparison")
+    cells = [cell(name, batch) for name in ("reference", "timm") for batch in (1, 4)]
+    records = [header(), *cells, memory("timm", 1), *kernels()[:3], limits()]
+    runs = [run_of(records, folder / name) for name in ("before", "after")]
+    render.write(model.build(runs), folder / "report.html")
+    return folder / "report.html"
+
+
+def test_ratios_are_drawn_with_the_line_at_one_and_said(browser: Browser, comparison: Path) -> None:
+    browser.open(comparison)
+    points = count(browser, "ratios", "[data-part=point] *")
+    assert points == count(browser, "ratios", "[data-part=interval] line") == 8
+    assert count(browser, "ratios", "[data-part=one] line") == 1
+    browser.find("[data-chart=ratios]").send_keys(webdriver.Keys.ARROW_DOWN, webdriver.Keys.ARROW_DOWN)
+    said = "reference, batch 4, 1.00× (0.974 – 1.03): alike, 60.0 ms before, 60.0 ms now; 2 of 8"
+    assert browser.run("document.getElementById('announcer').textContent") == said
+    assert browser.complaints() == []
+    assert browser.requests() == [comparison.as_uri()]
+
+
+@pytest.mark.parametrize(("size", "scheme"), [(DESKTOP, "light"), (PHONE, "dark")])
+def test_axe_finds_nothing_serious_where_every_chart_is(
+    browser: Browser, comparison: Path, size: tuple[int, int], scheme: str
+) -> None:
+    browser.open(comparison, "#implementation=timm")
+    browser.resize(*size)
+    browser.prefer(scheme)
+    assert browser.inaccessible() == []
 
 
 def test_a_list_above_the_charts_chooses_too(browser: Browser, page: Path) -> None:

@@ -1,0 +1,61 @@
+"""Pictures of a report: ``python scripts/screenshots.py PAGES IMAGES``; ``scripts/screenshots.sh`` makes the pages.
+
+Desktop and phone, light and dark, and a chart, by the same headless Chromium as the tests of the report.
+"""
+
+import base64
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+
+from chromium import PHONE, Browser, chromium
+
+DESKTOP = (1280, 1100)
+
+FIRST_SCREENS = {
+    "report.png": (DESKTOP, "light"),
+    "report-dark.png": (DESKTOP, "dark"),
+    "report-phone.png": (PHONE, "light"),
+    "report-phone-dark.png": (PHONE, "dark"),
+}
+PARTS = {"charts.png": ("report.html", "#throughput .charts"), "comparison.png": ("comparison.html", "#differences")}
+_TALLEST = 1500  # pixels of a part
+
+
+def main(pages: Path, images: Path) -> int:
+    """Take every picture of which there is a page; the exit code."""
+    with chromium() as browser:
+        for name, (size, theme) in FIRST_SCREENS.items():
+            show(browser, pages / "report.html", size, theme)
+            keep(browser, images / name, (0, 0, *size))
+        for name, (page, selector) in PARTS.items():
+            if (pages / page).exists():
+                show(browser, pages / page, DESKTOP, "light")
+                box = f"document.querySelector({selector!r})?.getBoundingClientRect().toJSON()"
+                if found := browser.run(box):
+                    height = min(found["height"], _TALLEST)
+                    keep(browser, images / name, (found["x"] - 20, found["y"] - 20, found["width"] + 40, height + 40))
+    return 0
+
+
+def show(browser: Browser, page: Path, size: tuple[int, int], theme: str) -> None:
+    """Load the page as a visitor with this screen and this taste sees it first."""
+    browser.open(page)
+    browser.resize(*size)
+    browser.prefer(theme)
+    drawn = "[...document.querySelectorAll('.plot-area')].every((area) => area.dataset.width == Math.floor(area.clientWidth))"
+    browser.wait(lambda: browser.run(drawn))
+
+
+def keep(browser: Browser, image: Path, box: tuple[float, float, float, float]) -> None:
+    """Write what is within x, y, width and height of the page."""
+    x, y, width, height = box
+    clip = {"x": x, "y": y, "width": width, "height": height, "scale": 1}
+    taken = browser.send("Page.captureScreenshot", captureBeyondViewport=True, clip=clip)
+    image.write_bytes(base64.b64decode(taken["data"]))
+    sys.stdout.write(f"{image}: {image.stat().st_size:,} bytes\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2])))
