@@ -20,6 +20,7 @@ from vitbench.arithmetic import arithmetic, computing
 from vitbench.conditions.nvml import uuid_of
 from vitbench.conditions.record import Evidence, Validity
 from vitbench.conditions.watch import watching
+from vitbench.datasets import Labelled
 from vitbench.devices import require_device
 from vitbench.environment import device_name
 from vitbench.errors import DeviceUnavailable
@@ -31,11 +32,15 @@ from vitbench.limits.ceilings import measure_ceilings
 from vitbench.limits.peaks import peak_of
 from vitbench.plan import Cell
 from vitbench.records import MeasurementRecord, Outcome
+from vitbench.reference.config import ViTConfig
+from vitbench.reference.recipes import Recipe
+from vitbench.reference.vit import ViT
 from vitbench.suites.attention.attend import measure as measure_attention
 from vitbench.suites.attention.calls import captured
 from vitbench.suites.attention.suite import BOTH, COLD, FORWARD
 from vitbench.suites.memory.measure import measure as measure_memory
 from vitbench.timer import CudaClock, Effort, ReplayClock, Timing, sample
+from vitbench.training import accuracy, train
 
 DEVICE = "cuda:0"
 CLOSE = 0.02  # what the timer promises on a quiet machine
@@ -355,3 +360,24 @@ def test_two_live_processes_take_turns_on_a_device_and_the_slow_one_shows() -> N
         pair = duet.play(base, head, cell, protocol, random.Random(0))
         assert low < pair.log_ratio < high
         assert not pair.cores
+
+
+# --- training
+
+
+@claim("studies-train")
+def test_a_model_learns_on_the_device_and_goes_on_from_its_state(tmp_path: Path) -> None:
+    config = ViTConfig(
+        image_size=(8, 8), patch_size=(4, 4), channels=1, width=16, depth=1, num_heads=2, mlp_dim=16, num_classes=2
+    )
+    images, labels = torch.randn(64, 1, 8, 8, generator=torch.Generator().manual_seed(0)), torch.arange(64) % 2
+    images[labels == 1, :, :4] += 2
+    data = Labelled(images, labels).to(DEVICE)
+    recipe = Recipe(decay="cosine", learning_rate=0.01, steps=60, warmup_steps=6, batch=16, clip_norm=1.0)
+    model, again = ViT(config).to(DEVICE).train(), ViT(config).to(DEVICE).train()
+    course = train(model, model, data, recipe, 0, keep=tmp_path / "state")
+    assert accuracy(model.eval(), data) > 0.9
+    resumed = train(again, again, data, recipe, 0, keep=tmp_path / "state")
+    assert (resumed.began_at, resumed.losses) == (60, course.losses)
+    weights, others = model.state_dict(), again.state_dict()
+    assert all(torch.equal(weights[name], others[name]) for name in weights)

@@ -52,6 +52,12 @@ class Labelled:
             return self
         return replace(self, images=interpolate(self.images, size=size, mode="bilinear", antialias=True))
 
+    def coloured(self, channels: int) -> "Labelled":
+        """Grey images for a model that takes so many colours only."""
+        if self.images.shape[1] == channels:
+            return self
+        return replace(self, images=self.images[:, :1].expand(-1, channels, -1, -1).contiguous())
+
     def to(self, device: str) -> "Labelled":
         """The same on a device."""
         return Labelled(self.images.to(device), self.labels.to(device))

@@ -25,7 +25,9 @@ Result = TypeVar("Result")
 class Learner(Protocol):
     """A model with a head of so many classes, ready to be trained."""
 
-    module: nn.Module
+    @property
+    def module(self) -> nn.Module:
+        """What is trained."""
 
     def logits(self, images: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, K)."""
@@ -37,14 +39,14 @@ class Learner(Protocol):
             NotSupported: it is not shown.
         """
 
-    def with_new_head(self, classes: int, image_size: tuple[int, int]) -> "Learner":
+    def with_new_head(self, classes: int, image_size: tuple[int, int], /) -> "Learner":
         """The same weights with a single linear layer of zeros for a head (section 3.2), at another resolution.
 
         Raises:
             NotSupported: the weights cannot be taken out, or the resolution cannot be changed.
         """
 
-    def guarded(self, what: str, run: Callable[[], Result]) -> Result:
+    def guarded(self, what: str, run: Callable[[], Result], /) -> Result:
         """What ``run()`` returns; in foreign code nothing that it changes outlasts it."""
 
 

@@ -62,9 +62,14 @@ def curve_over_seeds(
     runs: Sequence[Sequence[float]],
     *,
     note: str = "",
+    within: Bounds = ANYWHERE,
 ) -> Curve:
-    """One line of as many training runs: at each place their mean, with its interval where there are two or more."""
-    columns = [over_seeds("", column) for column in zip(*runs, strict=True)]
+    """One line of as many training runs: at each place their mean, with its interval where there are two or more.
+
+    A run that has no figure there (NaN) does not count there.
+    """
+    finite = [[one for one in column if isfinite(one)] for column in zip(*runs, strict=True)]
+    columns = [over_seeds("", column, within=within) for column in finite]
     known = any(column.low is not None for column in columns)
     return Curve(
         name=name,

@@ -113,17 +113,10 @@ def _side(length: int) -> tuple[int, int, int]:
 def _task(data: Dataset, classes: range, image_size: tuple[int, ...], channels: int, device: str) -> Task:
     height, width = image_size
     train, test = (
-        _coloured(half.of_classes(classes).resized((height, width)), channels).to(device)
+        half.of_classes(classes).resized((height, width)).coloured(channels).to(device)
         for half in (data.train, data.test)
     )
     return Task(len(classes), (height, width), train, test)
-
-
-def _coloured(data: Labelled, channels: int) -> Labelled:
-    """Grey images for a model that takes colours only."""
-    if data.images.shape[1] == channels:
-        return data
-    return replace(data, images=data.images[:, :1].expand(-1, channels, -1, -1).contiguous())
 
 
 def config(design: Design, data: Dataset, candidate: Candidate) -> ViTConfig:
