@@ -1,6 +1,6 @@
 """The paper's studies of all runs: a section for each suite, with charts, pictures, and the figures behind them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from vitbench import units
@@ -89,6 +89,7 @@ def _study(number: int, suite: str, found: Sequence[tuple[StudyRecord, str]]) ->
 
     scalars = [scalar for record in records for scalar in record.scalars]
     every = [record for record, _ in found]
+    usual = next((scalar.interval for scalar in scalars if scalar.interval), "")
     return Study(
         id=f"study-{number}",
         suite=suite,
@@ -96,12 +97,12 @@ def _study(number: int, suite: str, found: Sequence[tuple[StudyRecord, str]]) ->
         data=tuple(dict.fromkeys(record.data for record in records if record.data)),
         settings=tuple((label(record), _settings(record)) for record in records if record.settings),
         seeds=max((len(record.seeds) for record in records), default=0),
-        interval=next((scalar.interval for scalar in scalars if scalar.interval), ""),
+        interval=usual,
         charts=study_charts(f"study-{number}", records, label),
         galleries=galleries(records, label),
         readings=READING,
         columns=tuple(label(record) for record in records[:_MOST_COLUMNS]),
-        rows=_rows(records[:_MOST_COLUMNS]),
+        rows=_rows(records[:_MOST_COLUMNS], usual),
         absences=tuple(absence for record in every for absence in _absences(record, label(record))),
         notes=tuple(f"{label(record)}: {note}" for record in records for note in record.notes),
     )
@@ -127,7 +128,8 @@ def _said(value: object) -> str:
     return units.count(value) if isinstance(value, int) else units.number(value)
 
 
-def _rows(records: Sequence[StudyRecord]) -> tuple[Row, ...]:
+def _rows(records: Sequence[StudyRecord], usual: str) -> tuple[Row, ...]:
+    """With the kind of interval, where it is another than the usual one."""
     by_name: dict[tuple[str, str, str], dict[int, Scalar]] = {}
     for place, record in enumerate(records):
         for scalar in record.scalars:
@@ -137,11 +139,19 @@ def _rows(records: Sequence[StudyRecord]) -> tuple[Row, ...]:
             name=name,
             series=series,
             unit=unit,
-            note=next((scalar.note for scalar in found.values() if scalar.note), ""),
+            note="; ".join([*_notes(found.values()), *_unusual(found.values(), usual)]),
             values=tuple(_value(found[place]) if place in found else None for place in range(len(records))),
         )
         for (name, series, unit), found in by_name.items()
     )
+
+
+def _notes(scalars: Iterable[Scalar]) -> list[str]:
+    return [scalar.note for scalar in scalars if scalar.note][:1]
+
+
+def _unusual(scalars: Iterable[Scalar], usual: str) -> list[str]:
+    return [f"interval: {scalar.interval}" for scalar in scalars if scalar.interval not in ("", usual)][:1]
 
 
 def _value(scalar: Scalar) -> Value:

@@ -25,7 +25,7 @@ from vitbench.wording import abridged
 
 TIMES = ("at the start", "trained")
 DISTANCE = "attention distance"
-_FAR_APART = 50  # a larger ratio along an axis of few points needs a logarithmic one
+_GROWTH = 2  # of the last step between places over the first, from which on an axis is logarithmic
 _FEW = 12  # points
 _LONGEST = 60  # characters of an axis's label
 _MOST_POINTS = 2_000  # of a chart
@@ -137,14 +137,20 @@ def _points(curve: Curve) -> tuple[Point, ...]:
 def _axis(label: str, values: Sequence[float], *, from_zero: bool) -> Axis:
     """From zero where that is asked for; logarithmic along few points that lie far apart, as sizes of data sets do."""
     label, places = abridged(label, _LONGEST), sorted(set(values))
-    if not from_zero and places[0] > 0 and places[-1] > _FAR_APART * places[0] and len(places) <= _FEW:
-        return log_axis(label, places, units.number)
+    if not from_zero and _grow_apart(places):
+        return log_axis(label, places, units.number, at=places)
     low, high = places[0], places[-1]
     if from_zero:
         low, high = min(low, 0.0), max(high, 0.0)
     room = 0.05 * (high - low) or 1.0
     low, high = (low - room if low < 0 or not from_zero else low), high + room
     return Axis(label=label, low=low, high=high, log=False, ticks=ticks(linear_ticks(low, high), _plainly))
+
+
+def _grow_apart(places: Sequence[float]) -> bool:
+    """Whether a few places lie further apart the further out they are, as sizes of data sets do."""
+    few = 2 < len(places) <= _FEW and places[0] > 0  # noqa: PLR2004  # two steps to compare
+    return few and places[-1] - places[-2] > _GROWTH * (places[1] - places[0])
 
 
 def _distances(identity: str, records: Sequence[StudyRecord], label: Label) -> SeriesChart | None:

@@ -47,6 +47,16 @@ TEXTS = {
 }
 
 READING = {
+    "Linear few-shot accuracy (Experiment 2)": "A regression on what the frozen model makes of a few images a class, by the images "
+    "that it was pre-trained on. The paper (Figure 4): “ResNets perform better with smaller pre-training datasets but plateau "
+    "sooner than ViT”.",
+    "Accuracy after fine-tuning (Experiment 1)": "By the images of pre-training. The paper (Figure 3): large ViTs “perform worse "
+    "than BiT ResNets” after pre-training on small data sets, and “shine when pre-trained on larger datasets”.",
+    "Accuracy on the classes of pre-training": "On unseen images of the classes that were pre-trained on, before anything is "
+    "transferred.",
+    "Loss while fine-tuning": "Of batches, means over stretches of steps: the pre-trained model under its new head, and the same "
+    "model from its first weights.",
+    "Loss while pre-training": "Of batches, means over stretches of steps.",
     "equivariance error by shift": "0: the layer's output moves exactly as the image does; 1: the two have nothing in common. Between "
     "two cells the expected output is interpolated.",
     "equivariance error by depth, whole patches": "The image is moved by two patches, a whole number of cells of every layer. "

@@ -219,3 +219,4 @@ def test_the_padding_is_as_it_was_after_a_look_with_another() -> None:
 def test_the_resnet_and_every_implementation_get_a_cell() -> None:
     options = Options(implementations=("reference", "timm"), named=True, suites=("paper/inductive_bias",))
     assert [cell.implementation for cell in plan(options)] == [RESNET, "reference", "timm"]
+    assert [cell.implementation for cell in plan(replace(options, named=False))] == [RESNET, "reference"]

@@ -197,4 +197,5 @@ def test_a_model_that_is_no_module_is_not_supported(monkeypatch: pytest.MonkeyPa
 def test_every_implementation_gets_a_cell_and_a_lost_one_a_record() -> None:
     options = Options(implementations=("reference", "timm"), named=True, suites=("paper/inner_views",))
     assert [cell.implementation for cell in plan(options)] == ["reference", "timm"]
+    assert [cell.implementation for cell in plan(replace(options, named=False))] == ["reference"]
     assert load("paper/inner_views").lost is unstudied

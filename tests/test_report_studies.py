@@ -135,6 +135,14 @@ def test_studies_stand_in_the_papers_order_with_their_figures(tmp_path: Path) ->
     )
 
 
+def test_an_interval_of_another_kind_than_the_usual_says_so(tmp_path: Path) -> None:
+    odd = Scalar(name="no worse from", value=300.0, low=200.0, high=500.0, interval="95 %, by bootstrap", unit="images")
+    scalars = (*study().scalars, odd)
+    (found,) = of(tmp_path, study(scalars=scalars))
+    assert found.interval == "95 % of the mean, by Student's t"
+    assert [row.note for row in found.rows] == ["", "the loss was NaN at step 12", "interval: 95 %, by bootstrap"]
+
+
 def test_curves_of_one_name_are_one_chart_with_gaps_where_nothing_is(tmp_path: Path) -> None:
     (found,) = of(tmp_path, study())
     (chart,) = found.charts

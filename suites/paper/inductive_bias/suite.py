@@ -9,17 +9,18 @@ from vitbench.plan import Cell
 from vitbench.results import append
 from vitbench.suite import Suite
 
-_RESNET = "ResNet"
+_RESNET, _ALONE = "ResNet", "reference"
 TIME_LIMIT_S = {"quick": 600.0, "standard": 3600.0, "full": 7200.0}
 
 
 def plan(options: Options) -> Iterator[Cell]:
-    """The ResNet, then all implementations in turn."""
-    for implementation in (_RESNET, *options.implementations):
+    """The ResNet, then the implementations that are named, or the reference alone: it is the architecture that is studied."""
+    for implementation in (_RESNET, *(options.implementations if options.named else (_ALONE,))):
         yield Cell.asked(
             options,
             suite="paper/inductive_bias",
             implementation=implementation,
+            dtype="float32",
             time_limit_s=options.time_limit_s or TIME_LIMIT_S[options.preset],
         )
 

@@ -9,16 +9,18 @@ from vitbench.plan import Cell
 from vitbench.results import append
 from vitbench.suite import Suite
 
+_ALONE = "reference"
 TIME_LIMIT_S = {"quick": 600.0, "standard": 3600.0, "full": 7200.0}
 
 
 def plan(options: Options) -> Iterator[Cell]:
-    """All implementations in turn."""
-    for implementation in options.implementations:
+    """The implementations that are named, or the reference alone."""
+    for implementation in options.implementations if options.named else (_ALONE,):
         yield Cell.asked(
             options,
             suite="paper/inner_views",
             implementation=implementation,
+            dtype="float32",
             time_limit_s=options.time_limit_s or TIME_LIMIT_S[options.preset],
         )
 
