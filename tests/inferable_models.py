@@ -432,7 +432,7 @@ class Allocates(ViT):
     ) -> None:
         kept = []
         while True:
-            kept.append(torch.empty(2**27).fill_(1.0))
+            kept.append(torch.empty(2**27))
 
 
 class Leaves(ViT):
