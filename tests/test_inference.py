@@ -46,8 +46,6 @@ RIGHT = {
     "FromConfig": set(),
     "FourWidths": set(),
     "make_vit": set(),
-    "InAnotherStyle": {"attention.key.bias: the model has none", "class_token_has_position = False"},
-    "SequenceFirst": set(),
 }
 
 

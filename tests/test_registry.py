@@ -42,7 +42,9 @@ BUILT_IN = (
     "reference, timm, torchvision, transformers, vit_pytorch, "
     "open_clip, labml_nn, vformer, pytorch_pretrained_vit, vision_transformer_pytorch"
 )
-FORMS = "Other forms: package.module:object, a package with vitbench_adapter, adapter.py[:object]"
+FORMS = (
+    "Other forms: package.module:object, a package with vitbench_adapter, adapter.py[:object], model.onnx, onnx:NAME"
+)
 
 
 @pytest.fixture
@@ -393,3 +395,24 @@ def test_an_adapter_without_load_is_one_whose_requirements_are_not_offered(site:
 def test_a_class_without_build_is_broken(site: Path) -> None:
     write(site, {"my_mod.py": "class Empty:\n    pass"})
     assert failure("my_mod:Empty", AdapterBroken).startswith("my_mod:Empty is a Empty without a method build(config); ")
+
+
+@pytest.mark.parametrize(
+    ("impl", "missing"), [("model.onnx", "onnx, onnxruntime"), ("onnx:timm", "onnx, onnxruntime, onnxscript")]
+)
+def test_onnx_that_is_not_installed_is_told_with_the_extra(
+    impl: str, missing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vitbench.registry._spec", lambda name: None)
+    with pytest.raises(AdapterNotFound) as raised:
+        resolve(impl)
+    assert str(raised.value) == (
+        f"--impl {impl!r} needs {missing}, which are not installed; pip install 'vitbench[onnx]'"
+    )
+
+
+def test_a_framework_that_is_not_installed_is_told_with_the_extra(tmp_path: Path) -> None:
+    adapter = tmp_path / "adapter.py"
+    adapter.write_text("raise ModuleNotFoundError(\"No module named 'flax'\", name='flax')\n")
+    with pytest.raises(AdapterBroken, match=r"fails to import: ModuleNotFoundError.*; pip install 'vitbench\[jax\]'$"):
+        resolve(str(adapter))

@@ -51,7 +51,7 @@ def cotangent_of(trial: Trial, loss: Any) -> Tensor:
 def _gradient(value: Any, like: Tensor | None, name: str, trial: Trial) -> Tensor:
     """A gradient, if checks can compute with it."""
     what = f"value_and_grad()'s gradient of {name}"
-    found = as_tensor(value, what)
+    found = trial.widened(as_tensor(value, what))
     if like is not None and found.shape != like.shape:
         raise RequirementFailed(f"{what} has shape {tuple(found.shape)}, expected {tuple(like.shape)}")
     if found.dtype != trial.dtype:

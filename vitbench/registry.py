@@ -57,7 +57,8 @@ class _Asked:
         if self.option == "--impl":
             could = (
                 f"registered names: {', '.join(registered())}. "
-                "Other forms: package.module:object, a package with vitbench_adapter, adapter.py[:object]"
+                "Other forms: package.module:object, a package with vitbench_adapter, adapter.py[:object], model.onnx, "
+                "onnx:NAME"
             )
         return AdapterNotFound(f"{self.option} {self.name!r}: tried {tried}; {could}")
 
@@ -102,7 +103,7 @@ def resolve(impl: str) -> "Adapter":
 
     A registered name; ``package.module:object``; a package with a ``vitbench_adapter`` submodule or attribute;
     a path ``adapter.py[:object]``. The object is an adapter, its class, or a module that has one; or an ordinary torch
-    class or factory, whose adapter is then inferred.
+    class or factory, whose adapter is then inferred. A file ``model.onnx``; ``onnx:`` before any of these, by its export.
 
     Raises:
         AdapterNotFound: nothing of that name; the text lists what was tried and the registered names.
@@ -150,7 +151,30 @@ def _find(impl: str) -> tuple[Any, str]:
                 f"pip install {registration.to_install}"
             )
         return _from_module(registration.target, asked), registration.target
+    if impl.endswith(".onnx") or impl.startswith(_BY_WAY_OF_ONNX):
+        return _onnx(impl), impl
     return _located(*_divided(impl), asked)
+
+
+_BY_WAY_OF_ONNX = "onnx:"
+
+
+def _onnx(impl: str) -> "Adapter":
+    """A file's adapter; or that of any torch candidate, exported."""
+    exported = impl.startswith(_BY_WAY_OF_ONNX) and not impl.endswith(".onnx")
+    missing = [name for name in ("onnx", "onnxruntime", *(["onnxscript"] * exported)) if _spec(name) is None]
+    if missing:
+        raise AdapterNotFound(
+            f"--impl {impl!r} needs {', '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not installed; "
+            "pip install 'vitbench[onnx]'"
+        )
+    if not exported:
+        from vitbench.onnx_files.adapter import OnnxFileAdapter  # noqa: PLC0415  # onnx, needed only now
+
+        return OnnxFileAdapter(Path(impl))
+    from vitbench.onnx_files.exported import ExportedAdapter  # noqa: PLC0415
+
+    return ExportedAdapter(resolve(impl.removeprefix(_BY_WAY_OF_ONNX)))
 
 
 def _located(location: str, attribute: str, asked: _Asked) -> tuple[Any, str]:
@@ -321,9 +345,18 @@ def _importing(asked: _Asked) -> Iterator[None]:
     except VitbenchError:
         raise
     except Exception as error:
-        raise AdapterBroken(f"{asked} fails to import: {_cause(error)}") from error
+        raise AdapterBroken(f"{asked} fails to import: {_cause(error)}{_to_install(error)}") from error
     except SystemExit as error:
         raise AdapterBroken(f"{asked} exits the process while it is imported") from error
+
+
+_EXTRAS = {"jax": "jax", "flax": "jax", "onnx": "onnx", "onnxruntime": "onnx"}
+
+
+def _to_install(error: Exception) -> str:
+    """The extra that has a module which was not found, if one has."""
+    missing = (getattr(error, "name", None) or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
+    return f"; pip install 'vitbench[{_EXTRAS[missing]}]'" if missing in _EXTRAS else ""
 
 
 def _cause(error: BaseException) -> str:

@@ -170,11 +170,19 @@ class Trial:
             raise RequirementFailed(
                 f"export() returned a {type(exported).__name__}, expected a mapping of names to tensors"
             )
-        return {name: as_tensor(value, f"export()[{name!r}]") for name, value in exported.items()}
+        return {name: self.widened(as_tensor(value, f"export()[{name!r}]")) for name, value in exported.items()}
+
+    def widened(self, answer: Tensor) -> Tensor:
+        """The answer; in float64 where a framework that has no more than float32 was asked in float64.
+
+        Its rounding is noticed as any float32 inside is (``rounds_to_float32``), and judged as such.
+        """
+        single = answer.dtype == torch.float32 and self.dtype == torch.float64
+        return answer.double() if single and self.candidate.framework != "torch" else answer
 
     def answer(self, hook: str, value: Any, images: Tensor | None = None) -> Tensor:
         """What was returned for a stage, however it was asked for, if it is a tensor of that stage's shape."""
-        return self._expected(hook, images, as_tensor(value, f"{hook}()"), f"{hook}()")
+        return self._expected(hook, images, self.widened(as_tensor(value, f"{hook}()")), f"{hook}()")
 
     def _tensor(self, hook: str, images: Tensor | None) -> Tensor:
         return self.answer(hook, self._asked(hook, images), images)
@@ -190,7 +198,7 @@ class Trial:
                 f"{hook}() returned {len(result)} tensors, expected one per block: {self.config.depth}"
             )
         named = [(value, f"{hook}()[{i}]") for i, value in enumerate(result)]
-        return [self._expected(hook, images, as_tensor(value, what), what) for value, what in named]
+        return [self._expected(hook, images, self.widened(as_tensor(value, what)), what) for value, what in named]
 
     def _expected(self, hook: str, images: Tensor | None, answer: Tensor, what: str) -> Tensor:
         """The answer, if checks can compute with it: what breaks them would be taken for an error of the harness."""
