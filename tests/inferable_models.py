@@ -11,6 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from vitbench.benign.module import PackageViT, Style
+from vitbench.reference.config import Conventions, ViTConfig
+
 
 class Attention(nn.Module):
     """One projection for query, key and value, whose rows are laid out as ``layout`` says."""
@@ -261,6 +264,39 @@ class Clip(ViT):
 class MeanOfPatches(ViT):
     def pooled(self, z: Tensor) -> Tensor:
         return z[:, 1:].mean(1)
+
+
+class InAnotherStyle(PackageViT):
+    """One of the benign pool's, with its sizes given one by one: folded, so that the class token is one vector."""
+
+    style = Style(folded=True, table_on_grid=True, key_bias=False, pixels_last=True, any_size=True)
+
+    def __init__(
+        self,
+        image_size: Any,
+        patch_size: Any,
+        channels: int,
+        classes: int,
+        width: int,
+        depth: int,
+        heads: int,
+        mlp_dim: int,
+    ) -> None:
+        config = ViTConfig(
+            image_size=image_size,
+            patch_size=patch_size,
+            channels=channels,
+            num_classes=classes,
+            width=width,
+            depth=depth,
+            num_heads=heads,
+            mlp_dim=mlp_dim,
+        )
+        super().__init__(config, Conventions(), self.style)
+
+
+class SequenceFirst(InAnotherStyle):
+    style = Style(folded=True, sequence_first=True, attention="library")
 
 
 # --- defects, which nothing that is inferred may hide ---

@@ -46,6 +46,8 @@ RIGHT = {
     "FromConfig": set(),
     "FourWidths": set(),
     "make_vit": set(),
+    "InAnotherStyle": {"attention.key.bias: the model has none", "class_token_has_position = False"},
+    "SequenceFirst": set(),
 }
 
 

@@ -95,7 +95,7 @@ def _outside(pieces: list[Piece], config: ViTConfig, found: _Found) -> None:
     norms, vectors = [], []
     for piece in pieces:
         shape, squeezed = piece.shape, tuple(n for n in piece.shape if n > 1)
-        if piece.kind == "convolution" and shape == (config.width, config.channels, *config.patch_size):
+        if shape == (config.width, config.channels, *config.patch_size):
             found.place("patch_embedding", piece)
         elif piece.kind in ("linear", "bare") and shape in ((config.width, in_patch), (in_patch, config.width)):
             turned = "{x}.T" if shape[0] == in_patch else "{x}"
@@ -110,7 +110,7 @@ def _outside(pieces: list[Piece], config: ViTConfig, found: _Found) -> None:
                 found.leave(piece)
                 continue
             found.parts.append(Part(name="position_embedding", place=piece.place, reading=reading))
-            if config.num_patches in squeezed:
+            if config.num_patches in squeezed or len(squeezed) == 3:  # noqa: PLR2004  # a table on its grid
                 found.conventions["class_token_has_position"] = False
         elif squeezed == (config.width,) and piece.kind != "linear":
             vectors.append(piece)

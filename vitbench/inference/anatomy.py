@@ -13,6 +13,7 @@ from vitbench.inference.sketch import Place, Series
 
 Kind = Literal["linear", "convolution", "norm", "table", "bare"]
 
+_NORM = re.compile(r"norm|\bln|_ln\b")
 _NUMBERED = re.compile(r"^(.*?)(\d+)$")
 
 
@@ -140,7 +141,7 @@ def _pieces(model: nn.Module, names: Mapping[str, str], series: int | None, call
                 place=Place(path=path, leaf=leaf, series=series),
                 shape=tuple(of[full].shape),
                 bias=bias.rpartition(".")[2] if bias in names and biases.get(bias) == name else "",
-                kind=_kind(owner, leaf),
+                kind=_kind(owner, path.rpartition(".")[2], leaf, of[full].ndim),
                 runs_at=-1 if call is None else call.turn,
                 received=() if call is None else call.received,
             )
@@ -158,16 +159,16 @@ def _bias_of(name: str) -> str:
     return f"{path}{dot}{ {'w': 'b', 'W': 'b', 'gamma': 'beta', 'scale': 'shift', 'kernel': 'bias'}.get(leaf, leaf) }"
 
 
-def _kind(owner: nn.Module, leaf: str) -> Kind:
+def _kind(owner: nn.Module, called: str, leaf: str, axes: int) -> Kind:
     if isinstance(owner, nn.Conv2d):
         return "convolution"
     if isinstance(owner, nn.Linear | nn.MultiheadAttention):
         return "linear"
     if isinstance(owner, nn.Embedding):
         return "table"
-    words = type(owner).__name__.lower()
-    is_norm = isinstance(owner, nn.LayerNorm) or "norm" in words or words == "ln"
-    if is_norm and leaf in ("weight", "gamma", "w", "scale"):
+    words = f"{type(owner).__name__} {called}".lower()
+    is_norm = isinstance(owner, nn.LayerNorm) or bool(_NORM.search(words))
+    if is_norm and axes == 1 and leaf in ("weight", "gamma", "w", "scale"):
         return "norm"
     return "bare"
 

@@ -1,6 +1,7 @@
 """Inference in a process of its own: a constructor that hangs, crashes, downloads or fills the memory ends that alone."""
 
 import importlib.metadata
+import importlib.util
 import resource
 import socket
 import sys
@@ -67,8 +68,19 @@ def adapter_of(inference: Inferred) -> Adapter:
 def source_of(impl: str, module: str, attribute: str) -> Source:
     """Where a class comes from, with what pip calls its package, if it is an installed one."""
     top = module.split(".", maxsplit=1)[0]
-    names = importlib.metadata.packages_distributions().get(top, [])
-    return Source(impl=impl, module=module, attribute=attribute, distribution=names[0] if names else "")
+    return Source(impl=impl, module=module, attribute=attribute, distribution=_distribution(top))
+
+
+def _distribution(top: str) -> str:
+    """What pip calls the package of a module; empty where no package has installed it."""
+    for name in (top, top.replace("_", "-")):  # as most do; to look through all that is installed takes seconds
+        with suppress(importlib.metadata.PackageNotFoundError):
+            importlib.metadata.version(name)
+            return name
+    found = importlib.util.find_spec(top)
+    if found is None or not {"site-packages", "dist-packages"} & set(Path(found.origin or "").parts):
+        return ""
+    return next(iter(importlib.metadata.packages_distributions().get(top, [])), "")
 
 
 def _asked(found: Any, source: Source, folder: Path, step_limit_s: float) -> dict[str, Any]:

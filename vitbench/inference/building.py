@@ -1,7 +1,7 @@
 """A class built at two sizes, in one way after the other, until each of its tensors has its place."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -58,6 +58,7 @@ class Built:
     alignment: Alignment | None = None
     body: Anatomy | None = None
     error: str = ""
+    ran: bool = False  # it was built, and a forward pass came to its end or broke
 
     @property
     def whole(self) -> bool:
@@ -67,9 +68,9 @@ class Built:
 
     @property
     def distance(self) -> tuple[int, int]:
-        """From being whole: not built at all, then tensors without a place and places without a tensor."""
+        """From being whole: not built at all, not run; then tensors without a place and places without a tensor."""
         if self.alignment is None:
-            return (1, 0)
+            return (1 if self.ran else 2, 0)
         return (0, len(self.alignment.unplaced) + len(self.alignment.absent))
 
 
@@ -103,17 +104,36 @@ def built(found: Any, source: Source, workshop: Workshop, tell: Callable[[str], 
 def _ways(found: Any, source: Source, workshop: Workshop, tell: Callable[[str], None]) -> Iterator[Built]:
     for signature in signatures(found):
         if signature.unknown or _missing(signature):
-            known = next(signature.constructions()).arguments
-            yield Built(sketch=Sketch(source=source, construction=Construction(arguments=known)), signature=signature)
+            known = next(signature.constructions(), Construction(arguments={}))
+            yield Built(sketch=Sketch(source=source, construction=known), signature=signature)
             continue
+        before: Alignment | None = None
         for construction in signature.constructions():
             one = _made(construction, source, signature, workshop, tell)
             while (dropped := _UNEXPECTED.search(one.error)) and dropped[1] in one.sketch.construction.arguments:
                 fewer = {k: v for k, v in one.sketch.construction.arguments.items() if k != dropped[1]}
+                if _lacks_a_size(fewer):
+                    break
                 one = _made(replace(construction, arguments=fewer), source, signature, workshop, tell)
             yield one
+            if dropped or _NO_BLOCKS in one.error or (one.alignment is not None and _as_before(one.alignment, before)):
+                break  # another spelling of the same arguments changes nothing
+            before = one.alignment
 
 
+def _as_before(alignment: Alignment, before: Alignment | None) -> bool:
+    """Whether the same tensors stay without a place as with the arguments tried before."""
+    return before is not None and (alignment.unplaced, alignment.absent) == (before.unplaced, before.absent)
+
+
+def _lacks_a_size(arguments: Mapping[str, str]) -> bool:
+    """Whether something that no class can be judged without is no longer given."""
+    given = " ".join(arguments.values())
+    counted = any(word in given for word in ("num_patches", "num_tokens", "grid"))
+    return any(name not in given and not (counted and name in ("image_size", "patch_size")) for name in _ASKED_FOR)
+
+
+_NO_BLOCKS = "it has no modules of which there are as many as the blocks that were asked for"
 _UNEXPECTED = re.compile(r"unexpected keyword argument '(\w+)'")
 
 
@@ -154,6 +174,8 @@ def _with_certain_limits(construction: Construction) -> Construction:
 def _taken_apart(one: Built, workshop: Workshop) -> Built:
     """The same with its tensors in their places, if it can be built and run at two sizes, and is the same at both."""
     try:
+        workshop.model(one.sketch, SMALL)
+        one = replace(one, ran=True)
         small, other = (body_of(workshop, one.sketch, config) for config in (SMALL, OTHER))
     except (Exception, ReachesOut, SystemExit) as error:
         what = one_line(error) if isinstance(error, ReachesOut) else f"{type(error).__name__}: {one_line(error)}"
@@ -164,7 +186,7 @@ def _taken_apart(one: Built, workshop: Workshop) -> Built:
         raise NotInferred(refusal(Understanding(sketch=one.sketch, error=what))) from error
     common = series_of(small.model, SMALL.depth) & series_of(other.model, OTHER.depth)
     if not common:
-        return replace(one, error="it has no modules of which there are as many as the blocks that were asked for")
+        return replace(one, error=_NO_BLOCKS)
     bodies = [
         anatomy(each.model, sorted(common, key=lambda s: (s.path, s.stem)), each.calls) for each in (small, other)
     ]

@@ -7,6 +7,7 @@ import sys
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 from vitbench.inference.sketch import Construction, Source
@@ -89,7 +90,7 @@ _RATE = re.compile(r"drop|stochastic_depth|stoch_depth")
 
 def meanings(argument: str) -> list[str]:
     """What an argument of this name may be, by the words of ``_ASKED``; the most usual first."""
-    name = _squashed(argument)
+    name = "" if argument.startswith("_") else _squashed(argument)
     return [field for field, known in _NAMES.items() if name in {_squashed(one) for one in known.split()}]
 
 
@@ -111,19 +112,27 @@ class Signature:
     off: Mapping[str, str]  # arguments that are switched off
     rates: Sequence[str]
     holder: Source | None = None
+    optional: frozenset[str] = frozenset()  # arguments that may be left out
 
     def constructions(self) -> Iterator[Construction]:
         """Ways to fill it in, the likeliest first, up to a number that can be tried."""
         return itertools.islice(self._all(), _MOST_TRIALS)
 
+    def _choices(self, name: str) -> list[str]:
+        """What an argument may be; nothing, too, where it may be left out and another one may be the same."""
+        others = {field for other, fields in self.known.items() if other != name for field in fields}
+        left_out = [""] if name in self.optional and others & set(self.known[name]) else []
+        return [*self.known[name], *left_out]
+
     def _all(self) -> Iterator[Construction]:
-        for chosen in itertools.product(*self.known.values()):
-            sizes = [field for field in chosen if field != "count"]
+        rates = dict.fromkeys(self.rates, "0.0")
+        for chosen in itertools.product(*(self._choices(name) for name in self.known)):
+            given = {name: field for name, field in zip(self.known, chosen, strict=True) if field}
+            sizes = [field for field in given.values() if field != "count"]
             if len(set(sizes)) < len(sizes):
                 continue
-            rates = dict.fromkeys(self.rates, "0.0")
-            for expressions in itertools.product(*(_ASKED[field] for field in chosen)):
-                arguments = dict(zip(self.known, expressions, strict=True))
+            for expressions in itertools.product(*(_ASKED[field] for field in given.values())):
+                arguments = dict(zip(given, expressions, strict=True))
                 yield Construction(arguments={**arguments, **self.off, **rates}, holder=self.holder)
 
 
@@ -154,7 +163,8 @@ def _signature(parameters: Mapping[str, Any], holder: Source | None) -> Signatur
     rates = [name for name, p in named.items() if is_rate(name) and _is_number(p)]
     required = [name for name, p in named.items() if p is not None and p.default is inspect.Parameter.empty]
     unknown = [name for name in required if name not in {*known, *off, *rates}]
-    return Signature(known=known, unknown=unknown, off=off, rates=rates, holder=holder)
+    optional = frozenset(named) - set(required)
+    return Signature(known=known, unknown=unknown, off=off, rates=rates, holder=holder, optional=optional)
 
 
 _VARIADIC = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
@@ -180,6 +190,8 @@ def _holder(found: Any, parameters: Mapping[str, inspect.Parameter]) -> Any:
     if len(required) != 1 or _squashed(required[0]) not in {_squashed(name) for name in _HOLDERS}:
         return None
     annotated = _annotation(found, required[0])
+    if isinstance(annotated, ModuleType):  # some mean the class of that name in it
+        annotated = getattr(annotated, annotated.__name__.rpartition(".")[2], None)
     if isinstance(annotated, type) and _parameters(annotated) and annotated is not dict:
         return annotated
     own = getattr(found, "config_class", None)

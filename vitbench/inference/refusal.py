@@ -68,7 +68,12 @@ def skeleton(found: Understanding) -> str:
     name = source.attribute.split(".")[0]
     arguments = [f"{argument}={value}" for argument, value in found.sketch.construction.arguments.items()]
     arguments += [f"{argument}=..." for argument in found.unknown]
-    return f"""    from {source.module} import {name}
+    holder = found.sketch.construction.holder
+    called, also = f"{source.attribute}({', '.join(arguments)})", ""
+    if holder is not None:
+        called = f"{source.attribute}({holder.attribute}({', '.join(arguments)}))"
+        also = f"\n    from {holder.module} import {holder.attribute}"
+    return f"""    from {source.module} import {name}{also}
     from vitbench.adapter import Adapter, Conventions, NotSupported
     from vitbench.adapters.mapping import side
 
@@ -78,7 +83,7 @@ def skeleton(found: Understanding) -> str:
         conventions = Conventions(layer_norm_eps=1e-6)  # what it chooses where the paper leaves a choice
 
         def build(self, config):  # raise NotSupported(reason) for what it cannot do
-            return {source.attribute}({", ".join(arguments)})
+            return {called}
 
         def load(self, model, state):  # state: the canonical weights by name
             model.load_state_dict({{my_name(name): tensor for name, tensor in state.items()}})

@@ -7,13 +7,13 @@ from typing import Any
 from vitbench.reference.config import Pool, ViTConfig
 
 SMALL = ViTConfig(
-    image_size=(24, 24), patch_size=(6, 6), channels=3, width=20, depth=3, num_heads=4, mlp_dim=33, num_classes=7
+    image_size=(24, 24), patch_size=(6, 6), channels=3, width=40, depth=3, num_heads=4, mlp_dim=33, num_classes=7
 )
 OTHER = ViTConfig(
-    image_size=(15, 15), patch_size=(5, 5), channels=3, width=14, depth=2, num_heads=2, mlp_dim=23, num_classes=11
+    image_size=(15, 15), patch_size=(5, 5), channels=3, width=24, depth=2, num_heads=2, mlp_dim=23, num_classes=11
 )
 """Two sizes at which a class is built. Within each, width, three widths, MLP, classes, tokens, patches and the numbers in a
-patch are all different, so that a shape says what a tensor is: 20, 60, 33, 7, 17, 16, 108 and 14, 42, 23, 11, 10, 9, 75."""
+patch are all different, so that a shape says what a tensor is: 40, 120, 33, 7, 17, 16, 108 and 24, 72, 23, 11, 10, 9, 75."""
 
 
 @dataclass(frozen=True, kw_only=True)

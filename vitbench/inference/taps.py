@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from vitbench.adapter import collect_inputs, collect_outputs
 from vitbench.adapters.attention_reading import softmax_weights
+from vitbench.errors import NotSupported
 from vitbench.inference.anatomy import Anatomy
 from vitbench.inference.sketch import SMALL, Place, Sketch, Tap
 
@@ -139,7 +140,10 @@ class _Seen:
     def _follow(self, modules: list[nn.Module]) -> bool:
         """Whether each block is given what the one before returned."""
         given: list[Tensor] = []
-        returned = collect_outputs(modules, lambda: given.extend(collect_inputs(modules, self.run)))
+        try:
+            returned = collect_outputs(modules, lambda: given.extend(collect_inputs(modules, self.run)))
+        except NotSupported:  # some block never runs: that is judged, by what remains
+            return False
         return all(
             isinstance(before, Tensor) and torch.equal(before, after)
             for before, after in zip(returned, given[1:], strict=False)
