@@ -69,6 +69,10 @@ def test_a_candidate_that_cannot_be_transferred_says_what_it_lacks() -> None:
         bare.with_new_head(3, (12, 12))
     with pytest.raises(NotSupported, match=r"has no representation\(\)"):
         bare.representation(images())
+    fixed = learner("vit_pytorch")
+    assert torch.equal(fixed.with_new_head(3, (8, 8)).logits(images()), torch.zeros(2, 3))
+    with pytest.raises(NotSupported, match=r"vit_pytorch has no at_image_size\(\)"):
+        fixed.with_new_head(3, (12, 12))
 
     class Frozen(ReferenceAdapter):
         def build(self, config: ViTConfig) -> object:

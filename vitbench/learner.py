@@ -75,8 +75,9 @@ class ViTLearner:
         return as_tensor(self.candidate.call("representation", self.module, images), "representation()")
 
     def with_new_head(self, classes: int, image_size: tuple[int, int]) -> "ViTLearner":
-        """By ``export``, ``load`` and ``at_image_size``."""
-        for hook in ("export", "at_image_size"):
+        """By ``export``, ``load`` and, to another resolution, ``at_image_size``."""
+        resized = image_size != self.config.image_size
+        for hook in ("export", "at_image_size") if resized else ("export",):
             if not self.candidate.offers(hook):
                 raise NotSupported(f"{self.candidate.name} has no {hook}()")
         config = replace(self.config, head="linear", num_classes=classes)
@@ -87,7 +88,7 @@ class ViTLearner:
         model = self.candidate.build(config, torch.float32)
         self.candidate.call("load", model, state)
         swapped = self._beside(config, model)
-        return swapped if image_size == config.image_size else swapped.at_image_size(image_size)
+        return swapped.at_image_size(image_size) if resized else swapped
 
     def at_image_size(self, image_size: tuple[int, int]) -> "ViTLearner":
         """The same weights at another resolution, its head included.
