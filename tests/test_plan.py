@@ -154,3 +154,10 @@ def test_what_shows_the_most_of_what_was_not_shown_comes_first() -> None:
 def test_the_same_value_shows_something_in_each_suite() -> None:
     cells = [Cell(suite=suite, implementation="a", seed=seed) for suite in ("memory", "throughput") for seed in (0, 1)]
     assert [one.suite for one in widest_first(cells)] == ["memory", "throughput", "memory", "throughput"]
+
+
+def test_the_papers_suites_study_the_reference_unless_implementations_are_named() -> None:
+    options = replace(OPTIONS, named=False, suites=tuple(suite.groups()["paper"]))
+    assert {cell.implementation for cell in plan(options)} == {"reference", "ResNet"}
+    named = plan(replace(options, named=True))
+    assert {cell.suite for cell in named if cell.implementation == "timm"} == set(options.suites)

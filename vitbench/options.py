@@ -23,6 +23,7 @@ COMPILED = {
 }
 """Modes by name, with what ``torch.compile`` calls them."""
 MODES = ("eager", CHANNELS_LAST, *COMPILED)
+_STUDIED = "reference"
 DEFAULT_SUITES = ("conformance", "limits", "throughput")
 _OF_KERNELS = "attention"  # the suite that takes --kernel
 _SEARCHED = "throughput"  # the suite that takes --find-batch
@@ -64,6 +65,11 @@ class Options:
     profile: bool = False  # keep a trace of each cell that can be profiled
     baseline: str | None = None  # a stored run, or the name of a saved baseline, to hold the run to
     save_baseline: str | None = None  # the name to save it under
+
+    @property
+    def studied(self) -> tuple[str, ...]:
+        """For the suites of the paper: those that are named, or the reference alone. It is the architecture they study."""
+        return self.implementations if self.named else (_STUDIED,)
 
 
 def parse(argv: Sequence[str] | None) -> Options:

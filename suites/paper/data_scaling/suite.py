@@ -9,13 +9,12 @@ from vitbench.plan import Cell
 from vitbench.results import append
 from vitbench.suite import Suite
 
-ALONE = "reference"
 TIME_LIMIT_S = {"quick": 600.0, "standard": 7200.0, "full": 7200.0}
 
 
 def plan(options: Options) -> Iterator[Cell]:
-    """The implementations that are named, or the reference alone: it is the architecture that is studied."""
-    for implementation in options.implementations if options.named else (ALONE,):
+    """The implementations that are named, or the reference alone."""
+    for implementation in options.studied:
         yield Cell.asked(
             options,
             suite="paper/data_scaling",

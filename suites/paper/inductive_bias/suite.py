@@ -9,13 +9,13 @@ from vitbench.plan import Cell
 from vitbench.results import append
 from vitbench.suite import Suite
 
-_RESNET, _ALONE = "ResNet", "reference"
+_RESNET = "ResNet"
 TIME_LIMIT_S = {"quick": 600.0, "standard": 3600.0, "full": 7200.0}
 
 
 def plan(options: Options) -> Iterator[Cell]:
-    """The ResNet, then the implementations that are named, or the reference alone: it is the architecture that is studied."""
-    for implementation in (_RESNET, *(options.implementations if options.named else (_ALONE,))):
+    """The ResNet, then the implementations that are named, or the reference alone."""
+    for implementation in (_RESNET, *options.studied):
         yield Cell.asked(
             options,
             suite="paper/inductive_bias",

@@ -13,8 +13,8 @@ TIME_LIMIT_S = {"quick": 300.0, "standard": 1800.0, "full": 3600.0}
 
 
 def plan(options: Options) -> Iterator[Cell]:
-    """All implementations in turn."""
-    for implementation in options.implementations:
+    """The implementations that are named, or the reference alone."""
+    for implementation in options.studied:
         yield Cell.asked(
             options,
             suite="paper/transfer",
