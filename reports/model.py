@@ -79,6 +79,11 @@ class Report:
         return all(run.complete for run in self.runs)
 
     @property
+    def of_studies_alone(self) -> bool:
+        """Whether nothing was judged and nothing timed, so that the sections of that have nothing to say."""
+        return bool(self.studies) and not self.judgements and not self.comparisons
+
+    @property
     def drawn(self) -> tuple[Chart, ...]:
         """Every chart, in the order of the page."""
         return (*self.charts.all, *(chart for study in self.studies for chart in study.charts))

@@ -218,7 +218,12 @@ def test_what_was_not_offered_or_not_measured_is_said_with_the_hook(tmp_path: Pa
 
 
 def test_a_report_of_studies_alone_is_about_them(tmp_path: Path) -> None:
-    assert build([run_of([header(planned=[]), study()], tmp_path)]).title == "The paper in miniature"
+    report = build([run_of([header(planned=[]), study()], tmp_path)])
+    assert report.title == "The paper in miniature"
+    page = render(report)
+    assert 'id="requirements"' not in page
+    assert 'id="throughput"' not in page
+    assert '<a href="#paper">studies of the paper\'s kind</a>' in page
 
 
 def test_a_report_without_studies_has_no_section_of_them(tmp_path: Path) -> None:

@@ -150,7 +150,7 @@ class Pupil:
 
     def accuracy(self) -> float:
         """The share of unseen images that it tells rightly."""
-        return accuracy(lambda images: self.candidate.call("logits", self.model, images), self.miniature.unseen())
+        return accuracy(self.trial.logits, self.miniature.unseen())
 
 
 def with_small_filters(config: ViTConfig, conventions: Conventions, seed: int) -> dict[str, Tensor]:
