@@ -1,6 +1,7 @@
 """The studies' section in a real browser: pictures and charts seen on a desktop, a phone and paper, in both themes."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -93,3 +94,12 @@ def test_on_paper_pictures_and_figures_are_there(browser: Browser, page: Path) -
         assert browser.visible(".study-figures table") == 3
     finally:
         browser.send("Emulation.setEmulatedMedia", media="")
+
+
+def test_intervals_of_many_points_are_a_band_and_of_few_a_line_each(browser: Browser, tmp_path: Path) -> None:
+    many = [place / 40 for place in range(40)]
+    dense = replace(curve("seed"), name="training loss", x=many, y=many, low=many, high=[y + 0.1 for y in many])
+    page = written([header(planned=[]), study("paper/transfer", curves=(dense, curve("few")))], tmp_path)
+    browser.open(page)
+    bands = "[...document.querySelectorAll('#paper .plot-area')].map((a) => a.querySelectorAll('[data-part=band] path').length)"
+    assert browser.run(bands) == [1, 0]

@@ -29,6 +29,12 @@ charts.drawings.series = (chart, width, { hidden, here, figures: points }) => {
         ? Plot.text([guide], { x: guide.points[0][0], y: guide.points[0][1], text: "label", textAnchor: "start", dx: 16, dy: 2, ...ink, fill: "var(--quiet)" })
         : null,
   ]);
+  // Of points that stand close together, intervals are a band.
+  const spreads = (own, { opacity, ...line }) => {
+    if (chart.interval === "x") return Plot.ruleY(own, { y: "y", x1: "low", x2: "high", ...line, opacity });
+    if (chart.dotted) return Plot.ruleX(own, { x: "x", y1: "low", y2: "high", ...line, opacity });
+    return Plot.areaY(own, { x: "x", y1: "low", y2: "high", fill: line.stroke, fillOpacity: 0.16 * opacity, ariaDescription: "band" });
+  };
   const drawn = (one) => {
     const [paint, shape, opacity] = [colour(one.index), symbol(one.index), charts.strength(chart, one.subject)];
     const own = points.filter((point) => point.index === one.index);
@@ -45,7 +51,7 @@ charts.drawings.series = (chart, width, { hidden, here, figures: points }) => {
     ];
     return [
       chart.joined ? Plot.line(own, { ...at, ...line }) : null,
-      chart.interval === "x" ? Plot.ruleY(spread, { y: "y", x1: "low", x2: "high", ...interval }) : Plot.ruleX(spread, { x: "x", y1: "low", y2: "high", ...interval }),
+      spreads(spread, interval),
       ...(chart.dotted ? dots : []),
     ];
   };
