@@ -1,21 +1,26 @@
 """``python -m vitbench.calibrate``: prove that the checks can tell. Plan, judge, record, document, verdict."""
 
 import argparse
+import json
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
-from dataclasses import dataclass
+from contextlib import ExitStack, closing
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from pathlib import Path
+from typing import TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 import vitbench
 from vitbench import environment, units
+from vitbench.calibration.diagnoses import Found, found, tasks
+from vitbench.calibration.diagnoses import Task as DiagnosisTask
+from vitbench.calibration.diagnosis_document import faults, section, section_of, with_section
 from vitbench.calibration.document import document
 from vitbench.calibration.judging import conformance
 from vitbench.calibration.matrix import Cell, Matrix, Row
@@ -28,7 +33,9 @@ from vitbench.errors import OutputUnwritable, UsageError, VitbenchError
 from vitbench.specification import REQUIREMENTS
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
-DOCUMENT, RESULTS = "calibration.md", "calibration.jsonl"
+DOCUMENT, RESULTS, DIAGNOSES = "calibration.md", "calibration.jsonl", "calibration-diagnosis.jsonl"
+_PAIRS = 300
+_BETWEEN_LINES = 25  # diagnoses
 _QUICK_SEEDS, _FULL_SEEDS = 4, 200
 _TIME_LIMIT_S = 600.0  # for one check of one candidate
 _BETWEEN_LINES_S = 60.0  # of progress, where there is no terminal for a bar
@@ -47,6 +54,7 @@ _EPILOG = """examples:
   python -m vitbench.calibrate --mutants norm-rms activation-tanh
                                                 two mutants against every check
   python -m vitbench.calibrate --resume         go on where an interrupted run stopped
+  python -m vitbench.calibrate --diagnosis      what diagnoses name, of mutants, of pairs and of what is right
 
 exit codes: 0 calibrated, 1 something survives or is accused, 2 usage, 3 vitbench itself failed, 130 interrupted"""
 
@@ -60,13 +68,17 @@ class Options:
     output: Path | None  # a folder
     resume: bool
     time_limit_s: float
+    diagnosed_pairs: int | None = None  # None: the checks are calibrated, and no diagnoses
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The exit code; ``--help`` lists them."""
     speak_any_language()
     try:
-        return calibrate(parse(sys.argv[1:] if argv is None else argv), list(specimens().values()), conformance)
+        options = parse(sys.argv[1:] if argv is None else argv)
+        if options.diagnosed_pairs is not None:
+            return calibrate_diagnosis(options, tasks(options.diagnosed_pairs, options.extent.seed))
+        return calibrate(options, list(specimens().values()), conformance)
     except VitbenchError as error:
         print(f"vitbench calibrate: {error}", file=sys.stderr)
         return error.exit_code
@@ -88,11 +100,34 @@ def calibrate(options: Options, candidates: Sequence[Specimen], prepare: Callabl
         matrix, duration_s = _matrix(rows, candidates, options.extent), time.monotonic() - started
         recorder.finish(duration_s, faults := matrix.faults())
     if options.output:
-        _write(options.output / DOCUMENT, document(matrix, header, duration_s))
+        text, kept_section = document(matrix, header, duration_s), section_of(_read(options.output / DOCUMENT))
+        _write(options.output / DOCUMENT, with_section(text, kept_section) if kept_section else text)
     for fault in faults:
         console.print(f"- {fault}", markup=False, soft_wrap=True)
     console.print(_verdict(matrix, faults, duration_s), markup=False, soft_wrap=True)
     return 1 if faults else 0
+
+
+def calibrate_diagnosis(options: Options, given: Sequence[DiagnosisTask]) -> int:
+    """Diagnose mutants, pairs of them and what is right; 0 if the names given are right, else 1."""
+    console, kept = suitable_console(), list[Found]()
+    with ExitStack() as stack:
+        lines = _opened(options.output / DIAGNOSES, stack) if options.output else None
+        for one in found(given, options.jobs):
+            kept.append(one)
+            if lines is not None:
+                lines.write(json.dumps(asdict(one), ensure_ascii=False) + "\n")
+                lines.flush()
+            if len(kept) % _BETWEEN_LINES == 0:
+                console.print(f"{len(kept)} of {len(given)} diagnosed")
+    if options.output:
+        text = section(kept, seed=options.extent.seed, version=vitbench.__version__)
+        _write(options.output / DOCUMENT, with_section(_read(options.output / DOCUMENT), text))
+    wrong = faults(kept)
+    for fault in wrong:
+        console.print(f"- {fault}", markup=False, soft_wrap=True)
+    console.print(f"{'NOT CALIBRATED' if wrong else 'CALIBRATED'}: {len(kept)} candidates diagnosed", markup=False)
+    return 1 if wrong else 0
 
 
 def parse(arguments: Sequence[str]) -> Options:
@@ -119,7 +154,14 @@ def parse(arguments: Sequence[str]) -> Options:
     output = given.output
     if output is None and not (extent.quick or extent.partial):
         output = Path("docs") if Path("docs", "SPEC.md").is_file() else Path("calibration")
-    return Options(extent=extent, jobs=given.jobs, output=output, resume=given.resume, time_limit_s=given.time_limit)
+    return Options(
+        extent=extent,
+        jobs=given.jobs,
+        output=output,
+        resume=given.resume,
+        time_limit_s=given.time_limit,
+        diagnosed_pairs=given.pairs if given.diagnosis else None,
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -161,6 +203,8 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FOLDER",
         help=f"where {DOCUMENT} and {RESULTS} go (default: docs in a checkout, else calibration; quick or partial: nowhere)",
     )
+    add("--diagnosis", action="store_true", help="calibrate diagnoses, and not the checks")
+    add("--pairs", type=_positive, default=_PAIRS, metavar="N", help=f"random pairs to diagnose (default: {_PAIRS})")
     add("--resume", action="store_true", help="keep what an interrupted run of the same extent has in the folder")
     return parser
 
@@ -260,6 +304,20 @@ def _header(options: Options) -> Header:
         vitbench=vitbench.__version__,
         environment=environment.describe("cpu", threads=1),
     )
+
+
+def _read(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
+
+
+def _opened(path: Path, stack: ExitStack) -> TextIO:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return stack.enter_context(path.open("w", encoding="utf-8"))
+    except OSError as error:
+        raise OutputUnwritable(
+            f"cannot write {path}: {error.strerror or error}; choose another folder with --output"
+        ) from error
 
 
 def _write(path: Path, text: str) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from vitbench.candidate import Candidate
 from vitbench.cases import MANY_BLOCKS, MANY_TOKENS, Case
 from vitbench.diagnosis.blind import probes
-from vitbench.diagnosis.questions import Gradients, Logits, Question, Resized, Table, Tap
+from vitbench.diagnosis.questions import Gradients, Logits, Question, Resized, Shown, Table
 from vitbench.errors import RequirementFailed
 from vitbench.probes import equal_tokens, of_odd_brightness
 from vitbench.reference.config import Conventions, ViTConfig
@@ -152,7 +152,7 @@ def shown(candidate: Candidate, sizes: Round) -> Iterator[Question]:
     """What taps tell of the first stages, of which the logits cannot tell all apart."""
     for case in _reached(candidate, sizes)[:2]:
         for hook in ("patch_tokens", "tokens", "representation"):
-            yield Tap(case, candidate.conventions, hook)
+            yield Shown(case, candidate.conventions, hook)
 
 
 def _reached(candidate: Candidate, sizes: Round) -> list[Case]:

@@ -19,10 +19,13 @@ from vitbench.cases import Case, random_images
 from vitbench.errors import NotSupported, RequirementFailed
 from vitbench.gradients import gradients, random_loss
 from vitbench.probes import position_table
+from vitbench.reference import vit
 from vitbench.reference.config import Conventions
 from vitbench.reference.parameters import exercised_weights
-from vitbench.reference.vit import ViT
+from vitbench.reference.vit import Tap, ViT, no_tap
 from vitbench.trial import Trial, Weights
+
+_FORWARD = ViT.forward  # as it is before anything is replaced
 
 KEY_BIAS = "attention.key.bias"  # without effect: its gradient is rounding, or it is not there
 FIRST_TOKEN = ("class_token", "position_embedding")  # a model may keep the two as their sum
@@ -71,6 +74,14 @@ class OfModel:
         """The reference with these weights; what a deviation leaves on the model does not stay."""
         return copy(self._reference)
 
+    def run(self, tap: Tap = no_tap) -> Tensor:
+        """The reference's logits, without gradients; a module is made only where a deviation needs one, for that takes time."""
+        with torch.no_grad():
+            if vit.ViT.forward is not _FORWARD:
+                return self.model()(self.images, tap)
+            mode = vit.Mode(tap=tap)
+            return vit.vision_transformer(self.images, self.weights, self.case.config, self.conventions, mode)
+
 
 class Logits(OfModel):
     """The logits of some images."""
@@ -88,8 +99,7 @@ class Logits(OfModel):
 
     def expected(self) -> Tensor:
         """The reference's, as it is now."""
-        with torch.no_grad():
-            return self.model()(self.images)
+        return self.run()
 
 
 class Gradients(OfModel):
@@ -102,6 +112,8 @@ class Gradients(OfModel):
         trial = self.trial(candidate)
         loss = random_loss(trial)
         with trial.training():
+            if not torch.equal(trial.logits(), trial.logits()):
+                raise NotSupported("random in training mode, so that its gradients are too")
             found = gradients(trial, loss, of_images=True)
         if missing := [name for name in self._names if name not in found.parameters]:
             raise NotSupported(f"export() shows no gradient of {missing[0]}")
@@ -189,7 +201,7 @@ class Resized(OfModel):
             return self.model().at_image_size(self.size)(self.images)
 
 
-class Tap(OfModel):
+class Shown(OfModel):
     """What an adapter shows of a stage: it tells deviations apart that give the same logits."""
 
     topic = "taps"
@@ -212,6 +224,5 @@ class Tap(OfModel):
             if name == self.hook:
                 seen.append(value)
 
-        with torch.no_grad():
-            self.model()(self.images, tap)
+        self.run(tap)
         return seen[0]

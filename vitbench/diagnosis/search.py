@@ -1,8 +1,8 @@
 """The deviations that give every answer that a candidate gave: single ones, then pairs, nearest first."""
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import combinations
 
 from vitbench.deviations.deviation import Rewriting, together
 from vitbench.diagnosis.answers import Answer, error_of, most_telling, worst_error
@@ -15,7 +15,6 @@ class Found:
     causes: list[Rewriting] = field(default_factory=list)  # each gives every answer
     error: float = 0.0  # with which the worst of them does
     tried: int = 0  # single deviations and pairs
-    pairs_tried: int = 0
     out_of_time: bool = False
 
     def consider(self, rewriting: Rewriting, ordered: Sequence[Answer], error: float = 0.0) -> None:
@@ -64,55 +63,38 @@ def _search_pairs(
     ordered: Sequence[Answer],
     isolated: Sequence[Answer],
     known: Sequence[Rewriting],
-    errors: dict[str, float],
+    errors: Mapping[str, float],
     late: Callable[[], bool],
 ) -> None:
-    """Pairs with a half that explains a part before all others; of these, the nearest first."""
-    halves = _halves(ordered, isolated, known, late)
-    for pairs in (_with_a_half(halves, known), _nearest(known, errors, halves)):
+    """Pairs with a half that explains some answer by itself, answer by answer; then the nearest first."""
+    tried = set[frozenset[str]]()
+    diverging = [answer for answer in (*isolated, *ordered) if answer.diverges and not answer.costly]
+    for pairs in (*(_with_a_half(answer, known) for answer in diverging), _nearest(known, errors)):
         for first, second in pairs:
             if late():
                 found.out_of_time = True
                 return
-            pair = together(first, second)
+            ids = frozenset((first.id, second.id))
+            pair = None if ids in tried else together(first, second)
+            tried.add(ids)
             if pair is not None:
                 found.tried += 1
-                found.pairs_tried += 1
                 found.consider(pair, ordered)
         if found.causes:
             return
 
 
-def _halves(
-    ordered: Sequence[Answer], isolated: Sequence[Answer], known: Sequence[Rewriting], late: Callable[[], bool]
-) -> dict[str, int]:
-    """How many of the diverging answers a deviation gives by itself: those that give one or more, by id."""
-    diverging = [answer for answer in (*isolated, *ordered) if answer.diverges and not answer.costly]
-    counts: dict[str, int] = {}
-    for rewriting in known:
-        if late():
-            break
-        count = sum(error_of(rewriting, answer) <= answer.tolerance for answer in diverging)
-        if count:
-            counts[rewriting.id] = count
-    return counts
+def _with_a_half(answer: Answer, known: Sequence[Rewriting]) -> Iterator[tuple[Rewriting, Rewriting]]:
+    """Pairs of which one half gives this answer alone; the other one shows elsewhere."""
+    for half in [one for one in known if error_of(one, answer) <= answer.tolerance]:
+        for other in known:
+            if other is not half:
+                yield half, other
 
 
-def _with_a_half(halves: dict[str, int], known: Sequence[Rewriting]) -> Iterator[tuple[Rewriting, Rewriting]]:
-    """Pairs of which one half explains a part; two such halves first."""
-    ranked = sorted((one for one in known if one.id in halves), key=lambda one: -halves[one.id])
-    yield from combinations(ranked, 2)
-    others = [one for one in known if one.id not in halves]
-    for first in ranked:
-        for second in others:
-            yield first, second
-
-
-def _nearest(
-    known: Sequence[Rewriting], errors: dict[str, float], halves: dict[str, int]
-) -> Iterator[tuple[Rewriting, Rewriting]]:
-    """All the other pairs, by how near each half comes alone."""
-    ranked = sorted((one for one in known if one.id not in halves), key=lambda one: errors.get(one.id, 0.0))
+def _nearest(known: Sequence[Rewriting], errors: Mapping[str, float]) -> Iterator[tuple[Rewriting, Rewriting]]:
+    """All pairs, by how near each half comes alone."""
+    ranked = sorted(known, key=lambda one: errors.get(one.id, math.inf))
     for last in range(1, len(ranked)):
         for first in range(last):
             yield ranked[first], ranked[last]
