@@ -192,7 +192,11 @@ def _other_subject(runs: Sequence[Run]) -> str:
 def _how_many_conform(judged: Sequence[Judgement], runs: int) -> str:
     conforming = sum(judgement.verdict == Verdict.CONFORMS for judgement in judged)
     verb = "conforms" if conforming == 1 else "conform"
-    several_times = len({judgement.implementation for judgement in judged}) < len(judged)
+    names = {judgement.implementation for judgement in judged}
+    several_times = len(names) < len(judged)
+    if runs > 1 and len(names) == 1:  # before and after
+        often = "all" if conforming == len(judged) else conforming or "none"
+        return f"{abridged(names.pop(), LABEL_CHARACTERS)} conforms in {often} of {plural(len(judged), 'run')}"
     if runs > 1 and several_times:
         return f"{conforming} of {plural(len(judged), 'candidate')} in {plural(runs, 'run')} {verb}"
     if conforming == len(judged):

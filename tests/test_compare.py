@@ -164,6 +164,16 @@ def test_before_and_after_are_told_apart_and_compared(tmp_path: Path) -> None:
     card = card_of([header(), *before, verdict_of(before)], [header(), *after, verdict_of(after)], folder=tmp_path)
     assert [standing.title for standing in card.standings] == ["timm 1.0.31, run1.jsonl", "timm 1.0.31, run2.jsonl"]
     assert [row.id for row in card.matrix.rows if row.differs] == ["VIT-PATCH-PROJECTION"]
+    assert card.title == "timm conforms in none of 2 runs"
+
+
+def test_of_before_and_after_what_differs_comes_first(tmp_path: Path) -> None:
+    before = [requirement(number=0, status=Status.FAILED), requirement(number=9, status=Status.PASSED)]
+    after = [requirement(number=0, status=Status.FAILED), requirement(number=9, status=Status.NOT_OFFERED)]
+    card = card_of([header(), *before, verdict_of(before)], [header(), *after, verdict_of(after)], folder=tmp_path)
+    lines = printed(card, 80)
+    first = [line.split()[0] for line in lines if line.startswith(("PATCH ", "TOKEN ", "VIT-"))]
+    assert first == ["TOKEN", "PATCH", "VIT-TOKEN-LENGTH", "VIT-PATCH-COUNT"]
 
 
 def test_a_requirement_without_a_record_is_not_judged_and_no_pass(tmp_path: Path) -> None:
@@ -291,7 +301,6 @@ def test_without_a_run_the_latest_is_compared(
         (["run.jsonl", "--area", "LEGS"], "no requirement of an area 'LEGS' in these runs; there are: ATTN, BLOCK"),
         (["run.jsonl", "-o", "card.pdf"], "the suffix of card.pdf tells no format; known: .txt, .md"),
         (["run.jsonl", "-o", "x.svg"], "a badge is of one implementation in one run; choose one of reference, timm"),
-        (["run.jsonl", "-o", "a.md", "-o", "x.svg"], "a badge is of one implementation"),
         (["run.jsonl", "-o", "run.jsonl", "--format", "junit"], "run.jsonl is one of the runs"),
         (["run.jsonl", "-o", "a.md", "-o", "./a.md"], "given twice"),
         (["run.jsonl", "-o", "run.jsonl/a.md"], "cannot write run.jsonl/a.md"),
@@ -313,6 +322,18 @@ def test_a_mistake_ends_in_one_line_and_writes_nothing(
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert said in mistake_of(arguments, capsys)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_what_one_format_cannot_hold_keeps_no_other_from_being_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(records(), Path("run.jsonl"))
+    assert main(["run.jsonl", "-o", "x.svg", "-o", "a.md"]) == 2
+    told = capsys.readouterr()
+    assert told.out.startswith("a.md: ")
+    assert "not written: x.svg: a badge is of one implementation in one run" in told.err
+    assert (Path("a.md").exists(), Path("x.svg").exists()) == (True, False)
 
 
 @pytest.mark.parametrize("width", [40, 80])

@@ -298,6 +298,11 @@ def test_an_implementation_before_and_after_is_told_apart_by_its_version(tmp_pat
     ]
 
 
+def test_one_implementation_in_several_runs_is_not_called_several(tmp_path: Path) -> None:
+    runs = [run_of([header(), *judged("timm")], tmp_path, f"{number}.jsonl") for number in (1, 2)]
+    assert model.build(runs).title.startswith("timm conforms in none of 2 runs")
+
+
 def test_implementations_judged_in_a_run_each_keep_their_names(tmp_path: Path) -> None:
     runs = [run_of([header(), *judged(name)], tmp_path, f"{name}.jsonl") for name in ("timm", "torchvision")]
     columns = model.build(runs).matrix.columns

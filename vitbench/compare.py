@@ -40,9 +40,16 @@ def _compare(options: argparse.Namespace) -> int:
     card = showing(scorecard(runs), _wanted(options, runs))
     if not options.output:
         _print(card, runs, options)
-    written = [render(card, runs, name, everything=options.all) for name in chosen]  # all of them before any is kept
-    for path, text in zip(options.output, written, strict=True):
+    refused: list[str] = []
+    for path, name in zip(options.output, chosen, strict=True):
+        try:
+            text = render(card, runs, name, everything=options.all)
+        except UsageError as error:  # a badge is of one implementation; the others need not wait for that
+            refused.append(f"{path}: {error}")
+            continue
         print(f"{path}: {units.data_size(put(path, text))}")
+    if refused:
+        raise UsageError(f"not written: {'; '.join(refused)}")
     return 0
 
 

@@ -64,12 +64,21 @@ class Scorecard:
     notes: tuple[str, ...]  # what a reader has to know before believing it
 
     @property
+    def before_and_after(self) -> bool:
+        """Whether it is one implementation, judged in several runs."""
+        names = {standing.column.implementation for standing in self.standings}
+        return len(names) == 1 and len({standing.column.run for standing in self.standings}) > 1
+
+    @property
     def title(self) -> str:
         """The outcome of the whole in one line."""
         number = len(self.standings)
         conforming = sum(standing.conforms for standing in self.standings)
         if number == 1:
             return f"{self.standings[0].title}: {self.standings[0].said}"
+        if self.before_and_after:
+            often = "all" if conforming == number else conforming or "none"
+            return f"{plain(self.standings[0].column.implementation)} conforms in {often} of {plural(number, 'run')}"
         return f"{conforming or 'none'} of {plural(number, 'implementation')} {'conforms' if conforming == 1 else 'conform'}"
 
 

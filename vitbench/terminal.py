@@ -11,6 +11,7 @@ from vitbench.records import RequirementRecord, VerdictRecord
 from vitbench.requirement import Status, Verdict, failed_besides
 from vitbench.specification import requirements
 from vitbench.wording import abridged
+from vitbench.wrapping import hung, terminal_width
 
 if TYPE_CHECKING:
     import pytest
@@ -24,18 +25,27 @@ _COLOURS = {
 
 
 def failure_text(record: RequirementRecord, source: str) -> str:
-    """A failed requirement: what is asked, what came, on which example, and how to see it again."""
+    """A failed requirement: what is asked, what came, on which example, and how to see it again.
+
+    The command is never broken, so that it can be copied.
+    """
+    parts = {
+        "found": record.reason,
+        "example": f"{record.example or 'its only one'} ({_tried(record.examples)})",
+        "margin": margin_text(_telling(record.worst_margin)),
+        "source": source,
+    }
+    width = terminal_width()
     lines = [
-        f"{record.id} ({record.level}): {record.statement}",
-        f"  found:     {record.reason}",
-        f"  example:   {record.example or 'its only one'} ({_tried(record.examples)})",
-        f"  margin:    {margin_text(_telling(record.worst_margin))}",
-        f"  source:    {source}",
-        f"  reproduce: {record.reproduce}",
+        hung(f"{record.id} ({record.level}): {record.statement}", len("  "), width),
+        *(hung(f"  {name + ':':<10} {text}", _PART, width) for name, text in parts.items()),
+        f"  {'reproduce:':<10} {record.reproduce}",
     ]
     return "\n".join(lines)
 
 
+_PART = len("  reproduce: ")
+_WORD = len("NOT OFFERED  ")
 _LONGEST_REASON = 120  # characters: what a failure is about, for who has read it above
 
 
@@ -62,9 +72,9 @@ def write_summary(
     told_above = reporter.config.option.tbstyle != "no"
     assumed = [f"{'assumed':<12} {line}" for line in candidate.inferred]
     findings = [*assumed, *_findings(session, _LONGEST_REASON if told_above else sys.maxsize)]
-    # A diagnosis is never cut: it is what to read first, and stands nowhere else.
-    for line in [*_diagnosis(session.diagnosis), *(_cut(line, reporter) for line in findings)]:
-        reporter.line(line)
+    width = terminal_width()
+    for line in [*_diagnosis(session.diagnosis), *findings]:
+        reporter.line(hung(line, _WORD, width))
     if session.reason:
         reporter.line(f"{Verdict.ADAPTER_BROKEN}: {session.reason}", red=True)
     elif interrupted:
@@ -136,7 +146,8 @@ def _findings(session: "ConformanceSession", longest: int) -> Iterator[str]:
         if record.status is Status.NOT_OFFERED:
             reasons.setdefault(record.reason, []).append(record)
     for reason, concerned in reasons.items():
-        yield f"{'NOT OFFERED':<12} {reason}: {', '.join(f'{r.level} {r.id}' for r in concerned)}"
+        why = abridged(reason, 2 * _LONGEST_REASON)  # torch.export tells a page; the results have it whole
+        yield f"{'NOT OFFERED':<12} {why}: {', '.join(f'{r.level} {r.id}' for r in concerned)}"
     yield from _notes(records)
 
 
@@ -152,9 +163,3 @@ def _notes(records: Sequence[RequirementRecord]) -> Iterator[str]:
 
 def _finding(word: str, record: RequirementRecord, longest: int = sys.maxsize) -> str:
     return f"{word:<12} {record.level:<6} {record.id:<28} {abridged(record.reason, longest)}"
-
-
-def _cut(line: str, reporter: "pytest.TerminalReporter") -> str:
-    """One line of a terminal; the whole text stands above, and in the results. A log is not cut."""
-    width = reporter._tw.fullwidth  # noqa: SLF001  # pytest has no other name for it
-    return line if len(line) <= width or not reporter.isatty else line[: width - 2] + " …"

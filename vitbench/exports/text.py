@@ -45,12 +45,16 @@ class Screen:
     def show(self, *, everything: bool) -> None:
         """The verdicts, the areas, the requirements; what failed first."""
         telling = [row for row in self.card.shown.rows if everything or not row.passed]
+        if self.card.before_and_after:  # what became of it is what is asked
+            telling.sort(key=lambda row: not row.differs)
         self._heading(f"Scorecard: {self.card.title}")
         for note in self.card.notes:
             self.console.print(Text(f"! {note}", style="yellow"))
         self._verdicts()
         names = {area.name for area in self.card.shown.areas}
         areas = [area for area in self.card.matrix.areas if area.name in names]
+        if self.card.before_and_after:
+            areas.sort(key=lambda area: len(set(area.passed)) == 1)
         if areas:
             self._heading("Passed, by area")
             self._areas(areas)
