@@ -89,9 +89,9 @@ def test_a_wide_console_gets_tables_in_the_order_of_the_plan() -> None:
         "",
         "Measurements",
         "inference, float32, eager",
-        "Model     Batch  Implementation  images/s  Latency (95 % interval)   Note",
-        "Ti/16@64      8  timm                 457  17.5 ms (17.3 – 17.9 ms)",
-        "Ti/16@64      8  mine                   –  –                         crashed",
+        "Model     Batch  Implementation  images/s  Latency (95 % CI)      Note",
+        "Ti/16@64      8  timm                 457  17.5 (17.3 – 17.9) ms",
+        "Ti/16@64      8  mine                   –  –                      crashed",
         "mine: killed by SIGSEGV; last: [/red] oh",
     ]
 
@@ -191,9 +191,9 @@ def test_a_wide_console_shows_how_near_the_limit_each_figure_is() -> None:
     lines = shown(120, replace(run, limits=[limits]))
     assert lines[2:] == [
         "inference, float32, eager",
-        "Model     Batch  Implementation  images/s  TFLOP/s  Of ceiling           Latency (95 % interval)   Note",
-        "Ti/16@64      8  timm                 457    0.114  57 % matrix product  17.5 ms (17.3 – 17.9 ms)",
-        "Ti/16@64      8  mine                   –        –  –                    –                         crashed",
+        "Model     Batch  Implementation  images/s  TFLOP/s  Of ceiling           Latency (95 % CI)      Note",
+        "Ti/16@64      8  timm                 457    0.114  57 % matrix product  17.5 (17.3 – 17.9) ms",
+        "Ti/16@64      8  mine                   –        –  –                    –                      crashed",
         "mine: killed by SIGSEGV; last: [/red] oh",
         "not judged in this run: timm; the conformance suite tells whether what was timed computes a ViT",
         "measured ceilings of cpu: float32 200 GFLOP/s, copy 10.0 GB/s",
@@ -233,3 +233,18 @@ def test_the_summary_says_how_to_open_traces_and_what_they_lack() -> None:
 
 def test_a_run_without_traces_says_nothing_of_them() -> None:
     assert "trace" not in "\n".join(shown(100, run_of([], [MEASURED])))
+
+
+def test_long_lines_hang_below_their_beginning() -> None:
+    doubted = replace(CRASHED, reason="killed by SIGSEGV while it was warming up on a device of another kind")
+    assert shown(60, run_of([], [doubted]))[-2:] == [
+        "mine: killed by SIGSEGV while it was warming up on a device",
+        "  of another kind",
+    ]
+
+
+def test_a_figure_that_did_not_converge_fits_a_line_of_80_characters() -> None:
+    lines = shown(
+        80, run_of([], [replace(MEASURED, model="Ti/16@224", implementation="transformers", converged=False)])
+    )
+    assert "Ti/16@224      8  transformers         457  17.5 (17.3 – 17.9) ms  not converged" in lines

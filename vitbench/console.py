@@ -8,10 +8,13 @@ from io import TextIOWrapper
 from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Column, Table
+from rich.text import Text
+
+from vitbench.wrapping import hung
 
 WIDTH_OF_LOGS = 120  # characters
 WIDTH_OF_TABLES = 80  # below this, lines
-_BROKEN = ("Latency (95 % interval)", "MUST", "SHOULD", "Error / bound", "Load or command", "Note")  # at blanks alone
+_BROKEN = ("MUST", "SHOULD", "Error / bound", "Load or command", "Note")  # at blanks alone
 _GAP = 2  # blanks between columns
 
 
@@ -28,6 +31,11 @@ def suitable_console(*, stderr: bool = False) -> Console:
     if found.is_terminal or "COLUMNS" in os.environ:
         return found
     return Console(stderr=stderr, highlight=False, width=WIDTH_OF_LOGS)
+
+
+def say(text: str, console: Console, *, style: str = "", indent: int = 2) -> None:
+    """A line; what does not fit hangs below it, indented."""
+    console.print(Text(hung(text, indent, console.width), style=style))
 
 
 def fitting_table(*headers: str) -> Table:

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.text import Text
 
 from vitbench.conditions.record import Validity
-from vitbench.console import WIDTH_OF_TABLES, table_or_lines
+from vitbench.console import WIDTH_OF_TABLES, say, table_or_lines
 from vitbench.limits.roofline import ceilings_text
 from vitbench.progress import result_text
 from vitbench.results import Run
@@ -36,7 +36,7 @@ def show(run: Run, console: Console) -> None:
         timed = sorted(run.measurements, key=rank)
         _heading("Measurements", console)
         for conditions, alike in comparable(run.measurements).items():
-            console.print(Text(conditions, style="dim"))
+            say(conditions, console, style="dim")
             table = measurement_table(alike, run, console)
             table_or_lines(table, partial(measurement_lines, alike), console)
         show_percentiles(timed, console)
@@ -47,7 +47,7 @@ def show(run: Run, console: Console) -> None:
         for record in run.searches:
             figure = record.reason or result_text(record)
             who = f"{record.implementation} {record.model} {record.task} {record.dtype} {record.mode}"
-            console.print(Text(f"{who}: {figure}"))
+            say(f"{who}: {figure}", console)
     if run.attention:
         _heading("Attention", console)
         table_or_lines(attention_table(run.attention), partial(attention_lines, run.attention), console)
@@ -87,10 +87,10 @@ def _limits(run: Run, console: Console) -> None:
     """What the device was measured to do."""
     for record in run.limits:
         figures = record.reason if record.ceilings is None else ceilings_text(record.ceilings)
-        console.print(Text(f"measured ceilings of {record.device}: {figures}", style="dim"))
+        say(f"measured ceilings of {record.device}: {figures}", console, style="dim")
         if record.evidence is not None and record.evidence.verdict == Validity.INVALID:
             doubt = f"these ceilings are INVALID, and shares of them too high: {'; '.join(record.evidence.reasons)}"
-            console.print(Text(doubt, style="dim"))
+            say(doubt, console, style="dim")
 
 
 def _traces(run: Run, console: Console) -> None:
@@ -101,4 +101,4 @@ def _traces(run: Run, console: Console) -> None:
         console.print()
         console.print(Text(f"{plural(len(written), 'trace')}, to be opened by: {command}"), soft_wrap=True)
     for reason in dict.fromkeys(record.reason for record in run.traces if record.reason):
-        console.print(Text(reason, style="dim"))
+        say(reason, console, style="dim")

@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vitbench import units
-from vitbench.console import fitting_table
+from vitbench.console import fitting_table, say
 from vitbench.progress import result_text
 from vitbench.records import MeasurementRecord
 from vitbench.summary.doubts import invalid, note, which_pass
@@ -40,7 +40,7 @@ def attention_lines(records: Sequence[MeasurementRecord], console: Console) -> N
             if record.reason
             else f"{result_text(record)}, error / bound {_error(record)}{invalid(record)}"
         )
-        console.print(Text(f"{record.kernel} {record.dtype} {record.shape} {which_pass(record)}: {figure}"))
+        say(f"{record.kernel} {record.dtype} {record.shape} {which_pass(record)}: {figure}", console)
 
 
 def _error(record: MeasurementRecord) -> Text:

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.text import Text
 
 from vitbench.conditions.record import Validity
+from vitbench.console import say
 from vitbench.records import SELF, MeasurementRecord, Outcome, VerdictRecord
 
 
@@ -38,7 +38,7 @@ def show_reasons(records: Sequence[VerdictRecord] | Sequence[MeasurementRecord],
     """Why there is no better result; below the tables, since such texts are long."""
     reasons = [f"{_whose(record)}: {reason}" for record in records for reason in _told(record)]
     for line in dict.fromkeys(reasons):
-        console.print(Text(line, style="dim"))
+        say(line, console, style="dim")
 
 
 def _whose(record: VerdictRecord | MeasurementRecord) -> str:

@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vitbench import units
-from vitbench.console import fitting_table
+from vitbench.console import fitting_table, say
 from vitbench.memory_fit import growths
 from vitbench.progress import result_text
 from vitbench.records import MeasurementRecord, Memory, Outcome
@@ -45,7 +45,7 @@ def memory_lines(records: Sequence[MeasurementRecord], console: Console) -> None
         figure = result_text(record) if record.outcome == Outcome.MEASURED else str(record.outcome)
         figure += "" if record.memory is None else f" ({_parts(record.memory)})"
         who = f"{record.implementation} {record.model} {record.task} batch {record.batch}"
-        console.print(Text(f"{who}: {figure}{invalid(record)}"))
+        say(f"{who}: {figure}{invalid(record)}", console)
 
 
 def _parts(memory: Memory) -> str:
@@ -64,4 +64,4 @@ def show_growths(records: Sequence[MeasurementRecord], console: Console) -> None
         off = (
             f", off by {units.data_size(growth.worst_bytes)} at most" if len(growth.records) > _POINTS_OF_A_LINE else ""
         )
-        console.print(Text(f"{first.implementation} {first.model} {first.task}: {line}{off}", style="dim"))
+        say(f"{first.implementation} {first.model} {first.task}: {line}{off}", console, style="dim")

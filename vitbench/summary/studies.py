@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.text import Text
 
 from vitbench import units
+from vitbench.console import say
 from vitbench.progress import result_text
 from vitbench.records import StudyRecord
 from vitbench.study import Scalar
@@ -17,13 +17,13 @@ def study_lines(records: Sequence[StudyRecord], console: Console) -> None:
     """A heading for each study's cell, its figures below."""
     for record in records:
         who = " ".join(filter(None, (record.suite, record.task, record.implementation, record.model)))
-        console.print(Text(f"{who}: {result_text(record)}"))
+        say(f"{who}: {result_text(record)}", console)
         for scalar in record.scalars[:_MOST]:
-            console.print(Text(f"  {scalar_text(scalar)}"))
+            say(f"  {scalar_text(scalar)}", console)
         if len(record.scalars) > _MOST:
-            console.print(Text(f"  … {len(record.scalars) - _MOST} more in the report", style="dim"))
+            say(f"  … {len(record.scalars) - _MOST} more in the report", console, style="dim")
         for note in record.notes:
-            console.print(Text(f"  {note}", style="dim"))
+            say(f"  {note}", console, style="dim")
 
 
 def scalar_text(scalar: Scalar) -> str:

@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vitbench import units
-from vitbench.console import fitting_table
+from vitbench.console import fitting_table, say
 from vitbench.progress import result_text
 from vitbench.records import MeasurementRecord
 from vitbench.summary.doubts import note
@@ -36,4 +36,4 @@ def timer_lines(records: Sequence[MeasurementRecord], console: Console) -> None:
     """The same, a line for each."""
     for record in records:
         figure = record.outcome if record.reason else result_text(record)
-        console.print(Text(f"{record.mode} by {record.implementation}: {figure}"))
+        say(f"{record.mode} by {record.implementation}: {figure}", console)

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vitbench import units
-from vitbench.console import fitting_table, table_or_lines
+from vitbench.console import fitting_table, say, table_or_lines
 from vitbench.percentiles import Latency, latencies
 from vitbench.progress import result_text
 from vitbench.records import MeasurementRecord
@@ -31,7 +31,7 @@ def measurement_table(records: Sequence[MeasurementRecord], run: Run, console: C
     """Figures under the same conditions, with how near the limit they are where there is room."""
     limits = console.width >= _WIDTH_OF_LIMITS and any(record.roofline for record in records)
     beside = ("TFLOP/s", "Of ceiling") if limits else ()
-    table = fitting_table("Model", "Batch", "Implementation", "images/s", *beside, "Latency (95 % interval)", "Note")
+    table = fitting_table("Model", "Batch", "Implementation", "images/s", *beside, "Latency (95 % CI)", "Note")
     for column in table.columns:
         column.justify = "right" if column.header in _NUMBERS else "left"
     for record in records:
@@ -51,7 +51,7 @@ def measurement_lines(records: Sequence[MeasurementRecord], console: Console) ->
     """The same, a line for each."""
     for record in records:
         figure = record.outcome if record.reason else f"{result_text(record)}, {_latency(record)}{invalid(record)}"
-        console.print(Text(f"{record.implementation} {record.model} batch {record.batch}: {figure}"))
+        say(f"{record.implementation} {record.model} batch {record.batch}: {figure}", console)
 
 
 def _teraflops(record: MeasurementRecord) -> str:
@@ -66,8 +66,11 @@ def _of_ceiling(run: Run, record: MeasurementRecord) -> str:
 def _latency(record: MeasurementRecord) -> str:
     if record.latency_s is None:
         return units.MISSING
+    figure, unit = units.seconds(record.latency_s).rsplit(" ", 1)
     interval = units.seconds_interval(record.latency_low_s, record.latency_high_s)
-    return f"{units.seconds(record.latency_s)} ({interval})"
+    if interval.endswith(f" {unit}"):
+        return f"{figure} ({interval.removesuffix(f' {unit}')}) {unit}"
+    return f"{figure} {unit} ({interval})"
 
 
 def show_percentiles(records: Sequence[MeasurementRecord], console: Console) -> None:
@@ -93,4 +96,4 @@ def _percentile_lines(found: Sequence[Latency], console: Console) -> None:
         told = ", ".join(f"{percentile.name} {units.seconds(percentile.latency_s)}" for percentile in one.percentiles)
         record = one.record
         who = f"{record.implementation} {record.model} batch 1 {record.dtype} {record.mode}"
-        console.print(Text(f"{who}: {told} of {one.samples} samples"))
+        say(f"{who}: {told} of {one.samples} samples", console)

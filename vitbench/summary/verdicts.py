@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.padding import Padding
 from rich.text import Text
 
 from vitbench import units
-from vitbench.console import fitting_table
+from vitbench.console import fitting_table, say
 from vitbench.records import Outcome, RequirementRecord, VerdictRecord
 from vitbench.requirement import Level, Status, Verdict
 from vitbench.results import Run
@@ -30,7 +29,7 @@ def verdict_lines(verdicts: Sequence[VerdictRecord], console: Console) -> None:
     for record in verdicts:
         must, should = _tallies(record)
         console.print(Text.assemble(_who(record), ": ", _verdict(record)))
-        console.print(Padding(Text(f"MUST {must}\nSHOULD {should}"), (0, 0, 0, 2)))
+        say(f"  MUST {must}\n  SHOULD {should}", console, indent=4)
 
 
 def _tallies(record: VerdictRecord) -> tuple[str, str]:
@@ -44,16 +43,15 @@ def show_failures(
     """The cause, where it is known, and which MUSTs each implementation misses; why stands in the report."""
     for record in verdicts:
         if record.diagnosis is not None:
-            console.print(Text(f"{record.implementation}: {plain(record.diagnosis.sentence)}"))
+            say(f"{record.implementation}: {plain(record.diagnosis.sentence)}", console)
             if record.diagnosis.causes:
-                console.print(
-                    Text(f"  explains {plain(record.diagnosis.extent)}; to do: {plain(record.diagnosis.remedy)}")
-                )
+                told = f"  explains {plain(record.diagnosis.extent)}; to do: {plain(record.diagnosis.remedy)}"
+                say(told, console, indent=4)
         failed = [r.id for r in requirements if r.cell == record.cell and _is_missed(r)]
         if failed:
             more = f" and {len(failed) - _FAILURES_SHOWN} more" if len(failed) > _FAILURES_SHOWN else ""
             shown = ", ".join(failed[:_FAILURES_SHOWN])
-            console.print(Text(f"{record.implementation} fails {shown}{more}", style="dim"))
+            say(f"{record.implementation} fails {shown}{more}", console, style="dim")
 
 
 def show_unjudged(run: Run, console: Console) -> None:
@@ -63,7 +61,7 @@ def show_unjudged(run: Run, console: Console) -> None:
     unjudged = [name for name in dict.fromkeys(measured) if name not in judged]
     if unjudged:
         told = "the conformance suite tells whether what was timed computes a ViT"
-        console.print(Text(f"not judged in this run: {', '.join(unjudged)}; {told}"))
+        say(f"not judged in this run: {', '.join(unjudged)}; {told}", console)
 
 
 def _is_missed(record: RequirementRecord) -> bool:
