@@ -7,6 +7,7 @@ from functools import cached_property
 from vitbench.errors import ResultsUnreadable
 from vitbench.matrix import Matrix, columns, matrix, run_labels
 from vitbench.reports.attention import KernelComparison, kernel_comparisons
+from vitbench.reports.cells import CellRow, count_rows, start_rows
 from vitbench.reports.charts import Chart, Charts, charts
 from vitbench.reports.differences import Differences, differences
 from vitbench.reports.environment import Fact, environment, side_by_side
@@ -67,6 +68,8 @@ class Report:
     memory: MemorySection
     traces: tuple[Trace, ...]
     searches: tuple[SearchRow, ...]
+    starts: tuple[CellRow, ...]
+    counts: tuple[CellRow, ...]
     timers: tuple[TimerRow, ...]
     studies: tuple[Study, ...]
     environment: tuple[Fact, ...]
@@ -158,6 +161,8 @@ def build(runs: Sequence[Run]) -> Report:
         memory=memory,
         traces=traces(runs, names),
         searches=search_rows(runs, names),
+        starts=start_rows(runs, names),
+        counts=count_rows(runs, names),
         timers=timer_rows(runs, names),
         studies=studies(runs, names),
         environment=environment(runs),

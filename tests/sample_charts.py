@@ -5,6 +5,7 @@
 
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from sample_runs import header, measurement, unmeasured, write
 
 from vitbench.conditions.record import Evidence, Validity
 from vitbench.limits.roofline import Ceilings, Copy, Product, roofline
-from vitbench.records import MeasurementRecord, Memory, Outcome, Precision, Record, Shape
+from vitbench.records import Counts, MeasurementRecord, Memory, Outcome, Precision, Record, Shape
 from vitbench.reference.cost import Work
 
 MIB = 2**20
@@ -130,10 +131,22 @@ def kernels() -> list[MeasurementRecord]:
     ]  # fmt: skip
 
 
+def counted(name: str) -> MeasurementRecord:
+    """A cell of the suite counts."""
+    operators = {"aten::linear": 48, "aten::add": 30, "aten::gelu": 12, "aten::view": 300}
+    counts = Counts(
+        operators=operators, flops=10_000_000_000, graph_breaks=0, attention=["scaled_dot_product_attention"]
+    )
+    record = unmeasured(name, Outcome.MEASURED, "", cell=f"counts/{name}", suite="counts")
+    return replace(record, counts=counts)
+
+
 def measured() -> list[Record]:
     """A run that fills every chart."""
     stacks = [memory(name, batch) for name in ("timm", "torchvision") for batch in (1, 8)]
-    body = [*batches_and_sizes(), limits(), *stacks, memory("timm", 8, "inference"), *kernels()]
+    refused = unmeasured("vit_pytorch", Outcome.FAILED, "TypeError: no", cell="counts/vit_pytorch", suite="counts")
+    counts = [counted("timm"), counted("torchvision"), refused]
+    body = [*batches_and_sizes(), limits(), *stacks, memory("timm", 8, "inference"), *kernels(), *counts]
     return [header(planned=[record.cell for record in body]), *body]
 
 

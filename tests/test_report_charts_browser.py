@@ -232,7 +232,7 @@ def test_a_click_on_a_figure_shows_its_rows_alone_until_all_are_asked_for(browse
     browser.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", mark)
     webdriver.ActionChains(browser.driver).move_to_element(mark).click().perform()
     assert chosen_rows(browser) == {"transformers"}
-    assert browser.find("#chosen").text.startswith("Only transformers 7 of ")
+    assert browser.find("#chosen").text.startswith("Only transformers 12 of 72 rows")
     assert browser.run("location.hash") == "#implementation=transformers"
     assert browser.visible("tr[data-kernel]") == 8
     faint = "document.querySelectorAll('[data-chart=throughput-1] [data-part=bar] rect[fill-opacity=\"0.2\"]').length"
