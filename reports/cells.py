@@ -1,5 +1,6 @@
 """Figures of a cell that are no samples: how long its start took, and what its pass or step consists of."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -47,4 +48,4 @@ def _rows(runs: Sequence[Run], labels: Sequence[str], cells: str) -> Iterator[Ce
 
 def _started(record: MeasurementRecord) -> bool:
     parts = (record.build_s, record.first_forward_s, record.cold_start_s, record.compile_s)
-    return any(part is not None for part in parts)
+    return any(part is not None and math.isfinite(part) for part in parts)
