@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from vitbench.adapters.reference import ReferenceAdapter
 from vitbench.candidate import Candidate
-from vitbench.errors import NotSupported
+from vitbench.errors import NotSupported, RequirementFailed
 from vitbench.miniature import Miniature
 from vitbench.options import Options
 from vitbench.plan import Cell, plan
@@ -220,3 +220,26 @@ def test_the_resnet_and_every_implementation_get_a_cell() -> None:
     options = Options(implementations=("reference", "timm"), named=True, suites=("paper/inductive_bias",))
     assert [cell.implementation for cell in plan(options)] == [RESNET, "reference", "timm"]
     assert [cell.implementation for cell in plan(replace(options, named=False))] == [RESNET, "reference"]
+
+
+class Poisoned(ReferenceAdapter):
+    """A candidate whose layers are not numbers."""
+
+    def block_outputs(self, model: nn.Module, images: Tensor) -> list[Tensor]:
+        return [one * float("nan") for one in super().block_outputs(model, images)]
+
+
+@pytest.mark.usefixtures("tiny")
+def test_feature_maps_that_are_no_numbers_are_said_with_their_layer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inductive_bias, "resolve", lambda name: Poisoned())
+    with pytest.raises(RequirementFailed, match="feature map 1: 2048 of 2048 values are NaN or infinite"):
+        inductive_bias.measure(CELL)
+
+
+@pytest.mark.usefixtures("tiny")
+def test_another_package_has_what_any_vit_must_have() -> None:
+    pytest.importorskip("timm")
+    record = inductive_bias.measure(replace(CELL, implementation="timm"))
+    assert record.missing == ()
+    assert value(record, "error of the last map, moved by 8 pixels", "without positions, trained") < 1e-4
+    assert value(record, "change at other tokens, MLPs alone", "trained") == 0

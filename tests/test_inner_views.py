@@ -199,3 +199,14 @@ def test_every_implementation_gets_a_cell_and_a_lost_one_a_record() -> None:
     assert [cell.implementation for cell in plan(options)] == ["reference", "timm"]
     assert [cell.implementation for cell in plan(replace(options, named=False))] == ["reference"]
     assert load("paper/inner_views").lost is unstudied
+
+
+@pytest.mark.parametrize("name", ["timm", "vit_pytorch"])
+def test_packages_show_every_view_and_start_alike(name: str, record: StudyRecord) -> None:
+    """vit-pytorch too, whose patches are normalised before they are embedded."""
+    pytest.importorskip(name)
+    found = inner_views.measure(replace(CELL, implementation=name))
+    assert (found.missing, found.notes) == ((), ())
+    assert [array.name for array in found.arrays] == [array.name for array in record.arrays]
+    starts = [next(a for a in one.arrays if a.name == inner_views.POSITIONS) for one in (found, record)]
+    assert starts[0].numbers == pytest.approx(starts[1].numbers, abs=1e-6)
