@@ -91,7 +91,7 @@ class Supervisor:
         try:
             if self._fork is None:
                 self._loaded()
-            limit_s = max(self._limit_s, TIME_LIMIT_S)
+            limit_s = max(self._limit_s, 2 * TIME_LIMIT_S)  # its own budget ends it before
             return from_json(self._ask({"question": "diagnose", "requirements": list(requirements)}, limit_s))
         except NoAnswer:
             return None

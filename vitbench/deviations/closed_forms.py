@@ -63,7 +63,7 @@ DEVIATIONS = (
     ),
     Deviation(
         id="norm-epsilon-inside-blocks",
-        summary="LayerNorm epsilon 1e-5 within the blocks, 1e-6 behind them",
+        summary="LayerNorm epsilon 1e-5 within the blocks, the declared one behind them",
         remedy="use the declared layer_norm_eps in the blocks' LayerNorms too, not torch's default",
         replaces={"vit.encoder_block": _other_epsilon_inside},
         breaks="VIT-NORM-BLOCKS",
