@@ -94,7 +94,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> StudyRecord:
 def test_a_study_that_was_killed_ends_as_one_that_was_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: StudyRecord, after: int
 ) -> None:
-    kept = replace(CELL, keep=str(tmp_path / "states"))
+    kept = replace(CELL, keep=str(tmp_path / "training" / "states"))
     trained: list[int] = []
     real = Steps.advance
 
@@ -108,10 +108,10 @@ def test_a_study_that_was_killed_ends_as_one_that_was_not(
         patched.setattr(Steps, "advance", dying)
         with pytest.raises((Killed, CandidateRaised)):
             transfer.measure(kept, tmp_path / "killed.jsonl")
-    assert list((tmp_path / "states").iterdir())
+    assert list((tmp_path / "training" / "states").iterdir())
     resumed = transfer.measure(kept, tmp_path / "resumed.jsonl")
     assert (resumed.scalars, resumed.curves) == (whole.scalars, whole.curves)
-    assert not (tmp_path / "states").exists()  # of no use any more
+    assert not (tmp_path / "training").exists()  # of no use any more
 
 
 class Diverging(ReferenceAdapter):

@@ -7,6 +7,7 @@ drops. So a run that was killed needs no more than its weights, the optimizer's 
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -127,6 +128,14 @@ class _Order:
 
 
 # --- a training's state in a file ------------------------------------------------------------------------------
+
+
+def forget(folder: str) -> None:
+    """Take away the state of what is done, and the folder that held it beside others' once it is empty."""
+    if folder:
+        shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):  # others' states are in it
+            Path(folder).parent.rmdir()
 
 
 def _due(step: int, steps: int) -> bool:

@@ -1,7 +1,6 @@
 """One cell of data sizes: setup, what each model gives with each subset and seed, and curves over them."""
 
 import json
-import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -36,7 +35,7 @@ from vitbench.suites.paper.data_scaling.design import (
     vits,
 )
 from vitbench.suites.paper.data_scaling.findings import arrays, crossings, curves, with_the_most
-from vitbench.training import TrainingDiverged, accuracy
+from vitbench.training import TrainingDiverged, accuracy, forget
 
 Point = tuple[str, int, int]
 """Model, images to pre-train on, seed."""
@@ -119,8 +118,7 @@ def measure(cell: Cell, results: Path) -> StudyRecord:
             for name, build in built.items():
                 experiment.run((name, size, seed), build)
     experiment.require_any()
-    if cell.keep:
-        shutil.rmtree(cell.keep, ignore_errors=True)
+    forget(cell.keep)
 
     scores = {
         metric: {

@@ -1,6 +1,5 @@
 """One cell of transfer: setup, what each seed gives, and figures over the seeds."""
 
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -23,7 +22,7 @@ from vitbench.seeds import POSITIVE, SHARE, curve_over_seeds, over_seeds
 from vitbench.steps import Steps
 from vitbench.study import Curve, Scalar
 from vitbench.suites.paper.transfer.design import DESIGNS, Design, Tasks, config, described, tasks
-from vitbench.training import TrainingDiverged, accuracy, mean_loss
+from vitbench.training import TrainingDiverged, accuracy, forget, mean_loss
 
 _POINTS = 40  # of a curve
 
@@ -74,8 +73,7 @@ def measure(cell: Cell, results: Path) -> StudyRecord:
             diverged = error
     if not runs:
         raise diverged
-    if cell.keep:
-        shutil.rmtree(cell.keep, ignore_errors=True)
+    forget(cell.keep)
     return study(
         cell,
         Outcome.MEASURED,
