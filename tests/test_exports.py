@@ -102,6 +102,15 @@ def require_valid(document: str) -> None:
             assert re.fullmatch(r"\d+\.\d{3}", timed.get("time", ""))
 
 
+@pytest.mark.parametrize(
+    "start", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "0001-02-03T04:05:06", "soon"]
+)
+def test_a_moment_outside_the_calendar_leaves_a_timestamp_that_schemas_take(tmp_path: Path, start: str) -> None:
+    run = run_of([header(started_at=start), *judged("timm")], tmp_path)
+    suite = ET.fromstring(junit.render(scorecard([run])))[0]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", suite.get("timestamp", ""))
+
+
 @pytest.mark.parametrize("kind", ["sample", "unfinished"])
 def test_junit_keeps_to_the_usual_schemas(kind: str, tmp_path: Path) -> None:
     require_valid(junit.render(card_of(records() if kind == "sample" else unfinished(), tmp_path)))

@@ -49,6 +49,21 @@ def test_results_that_cannot_be_read_end_in_one_line(
     assert not (tmp_path / "report.html").exists()
 
 
+@pytest.mark.parametrize("name", ["circle", "x" * 300])
+def test_a_name_that_no_file_can_have_and_a_link_to_itself_end_in_one_line(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    run = write(records(), tmp_path / "run.jsonl")
+    for words in (
+        [tmp_path / name, "-o", tmp_path / "a.html"],
+        [run, "-o", tmp_path / name],
+        [run, "-o", tmp_path / name / "a.md"],
+    ):
+        assert main([str(word) for word in words]) == 2
+        assert capsys.readouterr().err.count("\n") == 1
+
+
 def test_a_place_that_cannot_be_written_ends_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = write(records(), tmp_path / "run.jsonl")
     assert main([str(run), "-o", str(run / "report.html")]) == 2

@@ -181,6 +181,7 @@ def test_fields_that_were_added_with_a_default_may_be_missing() -> None:
         json.dumps(json.loads(to_line(VERDICT)) | {"must": {"total": 3}}),
         json.dumps(json.loads(to_line(VERDICT)) | {"must": None}),
         json.dumps(json.loads(to_line(MEASUREMENT)) | {"latency_s": 10**400}),
+        json.dumps(json.loads(to_line(MEASUREMENT)) | {"batch": 10**400}),
         json.dumps(json.loads(to_line(MEASUREMENT)) | {"samples_s": [0.1, -(10**400)]}),
     ],
 )  # fmt: skip

@@ -66,6 +66,7 @@ def test_a_duration_is_said_as_people_say_it(value: float | None, expected: str)
         ("2026-11-22T15:38:02+00:00", "22 Nov 2026, 15:38 UTC"), ("2026-11-22T15:38:02Z", "22 Nov 2026, 15:38 UTC"),
         ("2026-11-22T15:38:02+05:30", "22 Nov 2026, 10:08 UTC"), ("2026-11-22T15:38:02", "22 Nov 2026, 15:38 UTC"),
         ("yesterday", "yesterday"), ("", "–"), (None, "–"),
+        ("0001-01-01T00:00:00+14:00", "0001-01-01T00:00:00+14:00"), ("9999-12-31T23:59:59-14:00", "9999-12-31T23:59:59-14:00"),
     ],
 )  # fmt: skip
 def test_a_moment_is_given_in_utc(text: str | None, expected: str) -> None:
@@ -110,7 +111,9 @@ def test_giga_leaves_the_unit_to_the_heading(value: float | None, expected: str)
     assert units.giga(value) == expected
 
 
-@pytest.mark.parametrize(("value", "expected"), [(86_567_656, "86,567,656"), (0, "0"), (None, "–"), (math.inf, "–")])
+@pytest.mark.parametrize(
+    ("value", "expected"), [(86_567_656, "86,567,656"), (0, "0"), (None, "–"), (math.inf, "–"), (10**400, "–")]
+)
 def test_a_count_is_given_in_full(value: float | None, expected: str) -> None:
     assert units.count(value) == expected
 

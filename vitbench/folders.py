@@ -29,14 +29,22 @@ def latest_results(home: Path = HOME) -> Path | None:
 
 def results_in(path: Path) -> Path:
     """A run's folder stands for the results in it."""
-    return path / RESULTS if path.is_dir() else path
+    return path / RESULTS if _is_folder(path) else path
 
 
 def runs_in(path: Path) -> list[Path]:
     """The results of a run, or of every run that a folder holds, by name."""
-    if path.is_dir() and not (path / RESULTS).exists():
+    if _is_folder(path) and not (path / RESULTS).exists():
         return sorted(path.glob(f"*/{RESULTS}")) or [path / RESULTS]
     return [results_in(path)]
+
+
+def _is_folder(path: Path) -> bool:
+    """Where that cannot be told, as of a name too long, reading it as a file will say why."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
 
 
 @contextmanager

@@ -1,16 +1,16 @@
 """What has to be the same for two times to be comparable: device, driver, torch, CUDA, processor, threads."""
 
 from collections.abc import Mapping
-from typing import Any
 
 _NAMED = ("device_name", "cpu", "cores", "threads", "torch", "cuda", "cudnn", "machine")
 
 
-def key(environment: Mapping[str, Any]) -> dict[str, str]:
-    """The machine and what computes on it, in the words of a run's environment."""
-    gpu = environment.get("gpu")
+def key(environment: object) -> dict[str, str]:
+    """The machine and what computes on it, in the words of a run's environment; one of another shape says nothing."""
+    known = environment if isinstance(environment, Mapping) else {}
+    gpu = known.get("gpu")
     driver = gpu.get("driver") if isinstance(gpu, Mapping) else None
-    return {name: str(environment.get(name)) for name in _NAMED} | {"driver": str(driver)}
+    return {name: str(known.get(name)) for name in _NAMED} | {"driver": str(driver)}
 
 
 def differences(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:

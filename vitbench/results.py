@@ -163,8 +163,8 @@ def _fits(value: Any, kind: Any) -> bool:  # noqa: PLR0911  # a case each
         return True  # an environment may come to be of another shape, and readers take any
     if origin is Sequence:
         return isinstance(value, list | tuple) and all(_fits(item, get_args(kind)[0]) for item in value)
-    if kind is float:
-        return isinstance(value, float) or (type(value) is int and abs(value) <= _LARGEST_FLOAT)
+    if isinstance(value, int) and kind in {int, float}:
+        return (kind is int or type(value) is int) and abs(value) <= _LARGEST_FLOAT
     if isinstance(kind, type) and issubclass(kind, str):
         return isinstance(value, str)  # a newer writer's word is kept
     if isinstance(kind, type) and is_dataclass(kind):

@@ -4,12 +4,14 @@ Three significant digits unless said otherwise; what is missing or not a number 
 """
 
 import math
+import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
 MISSING = "–"
 
 _MINUTE_S, _HOUR_S = 60, 3600
+_LARGEST_FLOAT = sys.float_info.max
 _ROUNDS_TO_ONE = 0.9995  # with three significant digits
 _LEAST, _MOST = 1e-4, 1e9  # beyond them, powers of ten are easier to read
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -23,7 +25,7 @@ _BYTES: Scale = ((2.0**40, "TiB"), (2.0**30, "GiB"), (2.0**20, "MiB"), (2.0**10,
 
 def number(value: float | None, digits: int = 3) -> str:
     """A plain number: ``1,234``, ``12.3``, ``0.00123``; very small and very large ones as ``1.23·10⁻⁹``."""
-    if value is None or math.isnan(value):
+    if value is None or _beyond_floats(value) or math.isnan(value):
         return MISSING
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
@@ -76,9 +78,9 @@ def moment(text: str | None) -> str:
         return MISSING
     try:
         when = datetime.fromisoformat(text)
-    except (TypeError, ValueError):
+        when = when.astimezone(UTC) if when.tzinfo else when
+    except (TypeError, ValueError, OverflowError):  # the last: a time zone that leads out of the calendar
         return str(text)
-    when = when.astimezone(UTC) if when.tzinfo else when
     months = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")  # whatever the locale
     return f"{when.day} {months[when.month - 1]} {when.year}, {when:%H:%M} UTC"
 
@@ -132,7 +134,12 @@ def percent(fraction: float | None) -> str:
 
 
 def _finite(value: float | None) -> bool:
-    return value is not None and math.isfinite(value)
+    return value is not None and not _beyond_floats(value) and math.isfinite(value)
+
+
+def _beyond_floats(value: float) -> bool:
+    """Whether it is an integer that no float comes near: JSON has any, and no quantity is so large."""
+    return isinstance(value, int) and abs(value) > _LARGEST_FLOAT
 
 
 def _scaled(value: float | None, scale: Scale, symbol: str = "") -> str:

@@ -1,5 +1,6 @@
 """Which format a file's suffix tells, and the file itself; the formats are elsewhere, and not needed to say so."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -36,11 +37,12 @@ def require_new(outputs: Sequence[Path], runs: Sequence[Path]) -> None:
     Raises:
         OutputUnwritable: an output is one of the runs, or given twice.
     """
-    taken = {run.resolve() for run in runs}
+    taken = {os.path.realpath(run) for run in runs}  # unlike Path.resolve, it takes links that lead in a circle
     for path in outputs:
-        if path.resolve() in taken:
+        place = os.path.realpath(path)
+        if place in taken:
             raise OutputUnwritable(f"{path} is one of the runs, or given twice; name another file with -o")
-        taken.add(path.resolve())
+        taken.add(place)
 
 
 def put(path: Path, text: str) -> int:

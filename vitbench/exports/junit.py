@@ -180,6 +180,7 @@ def _timestamp(text: str) -> str:
     """UTC without saying so, as the schemas want it."""
     try:
         when = datetime.fromisoformat(text)
-    except (TypeError, ValueError):
+        when = when.astimezone(UTC) if when.tzinfo else when
+    except (TypeError, ValueError, OverflowError):  # the last: a time zone that leads out of the calendar
         return "1970-01-01T00:00:00"
-    return (when.astimezone(UTC) if when.tzinfo else when).strftime("%Y-%m-%dT%H:%M:%S")
+    return when.isoformat(timespec="seconds").partition("+")[0]
