@@ -159,12 +159,12 @@ def told(absences: Sequence[str]) -> tuple[str, ...]:
     return (*absences[:MOST_LEFT_OUT], *((f"{further:,} more",) if further > 0 else ()))
 
 
-def thinned(points: Sequence[Point]) -> tuple[Point, ...]:
-    """At most ``MOST_POINTS``, evenly chosen, with the first and the last."""
-    if len(points) <= MOST_POINTS:
+def thinned(points: Sequence[Point], most: int = MOST_POINTS) -> tuple[Point, ...]:
+    """At most so many, evenly chosen, with the first and the last."""
+    if len(points) <= most:
         return tuple(points)
-    step = (len(points) - 1) / (MOST_POINTS - 1)
-    return tuple(points[round(place * step)] for place in range(MOST_POINTS))
+    step = (len(points) - 1) / (most - 1)
+    return tuple(points[round(place * step)] for place in range(most))
 
 
 def _without_a_bare_point(found: re.Match[str]) -> str:

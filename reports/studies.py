@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from vitbench import units
 from vitbench.records import Outcome, StudyRecord
-from vitbench.reports.series import SeriesChart
+from vitbench.reports.series import SeriesChart, told
 from vitbench.reports.study_charts import COMPARED, study_charts
 from vitbench.reports.study_pictures import Gallery, galleries
 from vitbench.reports.study_texts import READING, TEXTS, Text
@@ -66,6 +66,7 @@ class Study:
     rows: tuple[Row, ...]
     absences: tuple[Absence, ...]
     notes: tuple[str, ...]
+    left_out: tuple[str, ...]  # of the charts, pictures and columns, and why
 
 
 def studies(runs: Sequence[Run], labels: Sequence[str]) -> tuple[Study, ...]:
@@ -89,6 +90,8 @@ def _study(number: int, suite: str, found: Sequence[tuple[StudyRecord, str]]) ->
 
     scalars = [scalar for record in records for scalar in record.scalars]
     every = [record for record, _ in found]
+    (charts, undrawn), (pictures, unseen) = study_charts(f"study-{number}", records, label), galleries(records, label)
+    without_column = [f"figures of {label(record)}: in the results" for record in records[_MOST_COLUMNS:]]
     usual = next((scalar.interval for scalar in scalars if scalar.interval), "")
     return Study(
         id=f"study-{number}",
@@ -98,13 +101,14 @@ def _study(number: int, suite: str, found: Sequence[tuple[StudyRecord, str]]) ->
         settings=tuple((label(record), _settings(record)) for record in records if record.settings),
         seeds=max((len(record.seeds) for record in records), default=0),
         interval=usual,
-        charts=study_charts(f"study-{number}", records, label),
-        galleries=galleries(records, label),
+        charts=charts,
+        galleries=pictures,
         readings=READING,
         columns=tuple(label(record) for record in records[:_MOST_COLUMNS]),
         rows=_rows(records[:_MOST_COLUMNS], usual),
         absences=tuple(absence for record in every for absence in _absences(record, label(record))),
         notes=tuple(f"{label(record)}: {note}" for record in records for note in record.notes),
+        left_out=told([*undrawn, *unseen, *without_column]),
     )
 
 
@@ -118,8 +122,11 @@ def _compared_last(record: StudyRecord) -> bool:
 
 
 def _settings(record: StudyRecord) -> str:
-    pairs = list(record.settings.items())[:_MOST_SETTINGS]
-    return ", ".join(f"{name} {_said(value)}" for name, value in pairs)
+    if not isinstance(record.settings, Mapping):  # of another writer
+        return _said(record.settings)
+    pairs = [f"{name} {_said(value)}" for name, value in record.settings.items()]
+    further = len(pairs) - _MOST_SETTINGS
+    return ", ".join([*pairs[:_MOST_SETTINGS], *([f"and {further} more"] if further > 0 else [])])
 
 
 def _said(value: object) -> str:

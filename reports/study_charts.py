@@ -1,13 +1,12 @@
 """Curves of the studies as charts: a chart for each name and time, a line for each series of each implementation."""
 
-import math
 from collections.abc import Callable, Sequence
+from typing import TypeGuard
 
 from vitbench import units
 from vitbench.records import StudyRecord
 from vitbench.reports.series import (
     LABEL_CHARACTERS,
-    MOST_LEFT_OUT,
     MOST_SERIES,
     Axis,
     Guide,
@@ -15,9 +14,13 @@ from vitbench.reports.series import (
     Series,
     SeriesChart,
     distinct_labels,
+    drawable,
+    linear_axis,
     linear_ticks,
     log_axis,
+    thinned,
     ticks,
+    told,
 )
 from vitbench.reports.study_texts import READING
 from vitbench.study import Curve, NamedArray
@@ -41,8 +44,10 @@ Groups = dict[str, dict[str, Lines]]
 """By the chart's name, then by when it was looked at."""
 
 
-def study_charts(identity: str, records: Sequence[StudyRecord], label: Label) -> tuple[SeriesChart, ...]:
-    """Every chart of one study; the curves of one chart, in the order of the records; two times of it side by side."""
+def study_charts(
+    identity: str, records: Sequence[StudyRecord], label: Label
+) -> tuple[tuple[SeriesChart, ...], tuple[str, ...]]:
+    """Every chart of one study, and what is not drawn; curves in the order of the records, two times side by side."""
     several = len({label(record) for record in records}) > 1
     groups: Groups = {}
     for record in records:
@@ -51,14 +56,21 @@ def study_charts(identity: str, records: Sequence[StudyRecord], label: Label) ->
             name = ", ".join(filter(None, (label(record) if several else "", rest)))
             lines = groups.setdefault(curve.name, {}).setdefault(when, [])
             lines.append((name or curve.series or label(record), curve))
-    drawn: list[SeriesChart | None] = []
+    drawn: list[SeriesChart] = []
+    empty: list[str] = []
     for number, (name, by_time) in enumerate(_joined(groups).items(), 1):
         both = [curve for lines in by_time.values() for _, curve in lines]
         for when, lines in by_time.items():
-            place = f"{identity}-{number}-{len(drawn)}"
-            drawn.append(_chart(place, name, when, lines, both, read=when == next(iter(by_time))))
+            place = f"{identity}-{number}-{len(drawn) + len(empty)}"
+            chart = _chart(place, name, when, lines, both, read=when == next(iter(by_time)))
+            if chart is None:
+                empty.append(f"{abridged(name, _LONGEST)}: no usable figure")
+            else:
+                drawn.append(chart)
     distances = _distances(f"{identity}-heads", records, label)
-    return (*([distances] if distances else []), *filter(None, drawn))[:_MOST_CHARTS]
+    charts = (*([distances] if distances else []), *drawn)
+    further = tuple(f"{abridged(chart.title, _LONGEST)}: in the results" for chart in charts[_MOST_CHARTS:])
+    return charts[:_MOST_CHARTS], (*empty, *further)
 
 
 def _joined(groups: Groups) -> Groups:
@@ -98,7 +110,7 @@ def _chart(
         return None
     first, points = lines[0][1], [point for curve in both for point in _points(curve)]
     interval = next((curve.interval for _, curve in lines if curve.interval), "")
-    told = f"Intervals: {interval}, of {first.seeds} seeds." if interval and read else ""
+    intervals = f"Intervals: {interval}, of {first.seeds} seeds." if interval and read else ""
     return SeriesChart(
         id=identity,
         title=", ".join(filter(None, (_capital(name), when))),
@@ -107,8 +119,13 @@ def _chart(
         series=tuple(series),
         joined=True,
         dotted=max(len(one.points) for one in series) <= _FEW,
-        remarks=tuple(filter(None, (READING.get(name, "") if read else "", told))),
-        left_out=tuple(f"{one.label}: in the results" for one in others)[:MOST_LEFT_OUT],
+        remarks=tuple(filter(None, (READING.get(name, "") if read else "", intervals))),
+        left_out=told(
+            [
+                *(f"{one.label}: in the results" for one in others),
+                *(f"{one.label}: no usable figure" for one in every if not one.points),
+            ]
+        ),
     )
 
 
@@ -121,17 +138,22 @@ def _shown(series: Sequence[Series]) -> tuple[list[Series], list[Series]]:
 
 
 def _points(curve: Curve) -> tuple[Point, ...]:
-    """Those that are finite; an interval where there is one for each."""
+    """Those that an axis can have; an interval where there is one for each."""
     ends = [list(end) if len(end) == len(curve.y) else [None] * len(curve.y) for end in (curve.low, curve.high)]
     found = []
     for x, y, low, high in zip(curve.x, curve.y, *ends, strict=False):
-        if y is None or not all(map(math.isfinite, (x, y))):
+        if not _placeable(x) or not _placeable(y):
             continue
-        spread = f" ({units.interval(low, high)})" if low is not None and high is not None else ""
-        told = f"{abridged(curve.x_axis, LABEL_CHARACTERS)} {units.number(x)}: {units.number(y)}{spread}"
-        whole = bool(spread)
-        found.append(Point(x=x, y=y, low=low if whole else None, high=high if whole else None, text=told))
-    return tuple(sorted(found, key=lambda point: point.x))[:_MOST_POINTS]
+        whole = _placeable(low) and _placeable(high)
+        spread = f" ({units.interval(low, high)})" if whole else ""
+        said = f"{abridged(curve.x_axis, LABEL_CHARACTERS)} {units.number(x)}: {units.number(y)}{spread}"
+        found.append(Point(x=x, y=y, low=low if whole else None, high=high if whole else None, text=said))
+    return thinned(sorted(found, key=lambda point: point.x), _MOST_POINTS)
+
+
+def _placeable(value: float | None) -> TypeGuard[float]:
+    """Whether a linear axis can have it: finite, and of a size that something can have."""
+    return value is not None and (value == 0 or drawable(abs(value)))
 
 
 def _axis(label: str, values: Sequence[float], *, from_zero: bool) -> Axis:
@@ -142,7 +164,7 @@ def _axis(label: str, values: Sequence[float], *, from_zero: bool) -> Axis:
     low, high = places[0], places[-1]
     if from_zero:
         low, high = min(low, 0.0), max(high, 0.0)
-    room = 0.05 * (high - low) or 1.0
+    room = 0.05 * (high - low) or max(1.0, 0.05 * abs(high))
     low, high = (low - room if low < 0 or not from_zero else low), high + room
     return Axis(label=label, low=low, high=high, log=False, ticks=ticks(linear_ticks(low, high), _plainly))
 
@@ -162,15 +184,16 @@ def _distances(identity: str, records: Sequence[StudyRecord], label: Label) -> S
         return None
     points = [point for one in series for point in one.points]
     blocks = max(int(point.x) for point in points)
-    even = next((s.value for r in records for s in r.scalars if s.series == "of even attention"), None)
-    most = max([*(point.y for point in points), even or 0.0])
+    evens = [s.value for r in records for s in r.scalars if s.series == "of even attention" and _placeable(s.value)]
+    even = evens[0] if evens else None
+    most = max([0.0, *(point.y for point in points), even or 0.0])
     guides = () if even is None else (Guide(label="even attention", points=((0.5, even), (blocks + 0.5, even))),)
     at = range(1, blocks + 1, max(1, blocks // 12))
     return SeriesChart(
         id=identity,
         title="Attention distance of every head",
         x=Axis(label="block", low=0.5, high=blocks + 0.5, log=False, ticks=ticks(at, units.count)),
-        y=Axis(label="pixels", low=0, high=most * 1.1, log=False, ticks=ticks(linear_ticks(0, most * 1.1), _plainly)),
+        y=linear_axis("pixels", most, _plainly),
         series=tuple(series),
         joined=False,
         guides=guides,
@@ -187,11 +210,11 @@ def _heads(array: NamedArray) -> tuple[Point, ...]:
     if len(array.shape) != 3:  # noqa: PLR2004  # seed, block, head
         return ()
     _, blocks, heads = array.shape
-    places = [(block, head) for block in range(blocks) for head in range(heads)]
+    places = ((block, head) for block in range(blocks) for head in range(heads))  # damaged shapes are of any size
     return tuple(
         Point(x=block + 1, y=value, text=f"block {block + 1}, head {head + 1}: {units.number(value)} pixels")
-        for (block, head), value in zip(places, numbers, strict=False)
-        if math.isfinite(value)
+        for value, (block, head) in zip(numbers, places, strict=False)
+        if _placeable(value)
     )[:_MOST_POINTS]
 
 

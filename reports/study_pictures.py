@@ -18,6 +18,7 @@ from vitbench.reports.pictures import (
     tiled,
 )
 from vitbench.study import NamedArray
+from vitbench.wording import abridged
 
 FILTERS, SHARES, POSITIONS, IMAGES, ROLLOUT, FIELD = (
     "filters of the patch embedding",
@@ -40,22 +41,23 @@ class Gallery:
     pictures: tuple[Picture, ...]
 
 
-def galleries(records: Sequence[StudyRecord], label: Callable[[StudyRecord], str]) -> tuple[Gallery, ...]:
-    """By kind, then by implementation; what cannot be drawn is left out, and the arrays stay in the results."""
-    found = []
+def galleries(
+    records: Sequence[StudyRecord], label: Callable[[StudyRecord], str]
+) -> tuple[tuple[Gallery, ...], tuple[str, ...]]:
+    """By kind, then by implementation; and which arrays cannot be drawn, and why."""
+    found: list[Gallery] = []
+    absences: list[str] = []
     for name, draw in _DRAWINGS.items():
         for record in records:
-            pictures = [one for array in record.arrays if array.name == name for one in _drawn(draw, array, record)]
+            pictures: list[Picture] = []
+            for array in record.arrays:
+                try:
+                    pictures += draw(array, record) if array.name == name else []
+                except NoPicture as error:
+                    absences.append(f"{label(record)}, {name}: {abridged(error, 120)}")
             if pictures:
                 found.append(Gallery(name=name, implementation=label(record), pictures=tuple(pictures)))
-    return tuple(found)
-
-
-def _drawn(draw: "Drawing", array: NamedArray, record: StudyRecord) -> list[Picture]:
-    try:
-        return draw(array, record)
-    except NoPicture:
-        return []
+    return tuple(found), tuple(absences)
 
 
 Drawing = Callable[[NamedArray, StudyRecord], list[Picture]]

@@ -1,13 +1,16 @@
 """The report of the paper's studies: its charts and pictures, what is missing, and what hostile records do to it."""
 
 import base64
+import json
+import math
+import re
 import struct
 import zlib
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
-from sample_runs import header, hostile, run_of
+from sample_runs import header, hostile, run_of, write
 from sample_studies import curve, studies, study
 
 from vitbench.records import Outcome, StudyRecord
@@ -17,6 +20,7 @@ from vitbench.reports.render import render
 from vitbench.reports.studies import Study
 from vitbench.reports.study_pictures import FIELD, FILTERS, IMAGES, POSITIONS, ROLLOUT
 from vitbench.reports.study_texts import TEXTS
+from vitbench.results import read, to_line
 from vitbench.study import NamedArray, Scalar
 from vitbench.suite import names
 
@@ -252,3 +256,75 @@ def test_a_cell_that_failed_has_no_column(tmp_path: Path) -> None:
     assert [(one.who, one.what, one.reason) for one in found.absences if one.who == "broken"] == [
         ("broken", "failed", "the loss is nan at step 3")
     ]
+
+
+# --- what is odd ---
+
+
+@pytest.mark.parametrize(
+    "figures",
+    [
+        {"y": (-1e308, 1e308, 0.0)},
+        {"y": (1e17, 1e17, 1e17)},
+        {"x": (1e-300, 1e300, 1.0)},
+        {"x": (-1e308, 0.0, 1e308)},
+        {"low": (-math.inf, math.nan, 0.0), "high": (math.inf, math.nan, 1.0)},
+        {"x": (10**300,) * 3, "y": (10**300,) * 3},
+    ],
+)
+def test_a_curve_of_odd_figures_leaves_data_that_a_browser_reads(tmp_path: Path, figures: dict[str, object]) -> None:
+    line = json.dumps(json.loads(to_line(study())) | {"curves": [asdict(curve("a")) | figures, asdict(curve("b"))]})
+    path = write([header(planned=[])], tmp_path / "run.jsonl")
+    path.write_text(f"{path.read_text()}{line}\n")
+    page = render(build([read(path)]))
+    data = re.search(r'id="chart-data">(.*?)</script>', page, re.DOTALL)
+    assert data
+    assert "b" in [one["label"] for one in json.loads(data[1], parse_constant=pytest.fail)[0]["series"]]
+
+
+def test_what_is_not_drawn_is_said_in_its_place(tmp_path: Path) -> None:
+    nothing = replace(curve("empty"), name="nothing", y=(None, None, None))
+    broken = NamedArray(name=POSITIONS, axes=("a",), shape=(2,), values="no base64")
+    lost = replace(curve("lost"), y=(None, None, None))
+    charts = [replace(curve("one"), name=f"chart {number}") for number in range(13)]
+    (found,) = of(tmp_path, study(curves=(nothing, curve("kept"), lost, *charts), arrays=(broken,)))
+    assert found.charts[0].left_out == ("lost: no usable figure",)
+    assert found.left_out[:3] == ("nothing: no usable figure", "Chart 11: in the results", "Chart 12: in the results")
+    assert found.left_out[3].startswith(f"timm, {POSITIONS}: ")
+    page = render(build([run_of([header(planned=[]), study(curves=(nothing,))], tmp_path)]))
+    assert "Not shown: <bdi>nothing: no usable figure</bdi>" in page
+
+
+def test_a_long_curve_keeps_its_end(tmp_path: Path) -> None:
+    steps = tuple(range(5000))
+    (found,) = of(tmp_path, study(curves=(replace(curve("long"), x=steps, y=steps, low=(), high=()),), arrays=()))
+    points = found.charts[0].series[0].points
+    assert (len(points), points[0].x, points[-1].x) == (2000, 0, 4999)
+
+
+def test_more_implementations_than_columns_and_more_settings_than_room_are_counted(tmp_path: Path) -> None:
+    many = {f"setting {number}": number for number in range(30)}
+    names = [f"model {number}" for number in range(14)]
+    (found,) = of(tmp_path, *(study(implementation=name, cell=name, settings=many) for name in names))
+    assert found.left_out[-2:] == ("figures of model 12: in the results", "figures of model 13: in the results")
+    assert found.settings[0][1].endswith("setting 23 23, and 6 more")
+
+
+def test_settings_of_another_shape_are_shown_as_they_are(tmp_path: Path) -> None:
+    (found,) = of(tmp_path, study(settings=["a", 10**400]))
+    assert found.settings[0][1].startswith("['a', 1000")
+
+
+def test_an_array_whose_shape_is_damaged_takes_no_time(tmp_path: Path) -> None:
+    endless = NamedArray(
+        name="attention distance", axes=("a", "b", "c"), shape=(0, 10**12, 5), values="", series="trained"
+    )
+    assert of(tmp_path, study(arrays=(endless,)))[0].charts
+
+
+def test_distances_of_nothing_have_an_axis_all_the_same(tmp_path: Path) -> None:
+    zeros = NamedArray.of("attention distance", ("a", "b", "c"), (1, 2, 2), [0.0] * 4, series="trained")
+    (found,) = of(
+        tmp_path, study(arrays=(zeros,), scalars=(Scalar(name="d", value=math.inf, series="of even attention"),))
+    )
+    assert found.charts[0].y.high > 0
