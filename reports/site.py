@@ -2,8 +2,10 @@
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 from vitbench import units
@@ -15,6 +17,7 @@ from vitbench.records import MeasurementRecord
 from vitbench.reports import model, render
 from vitbench.reports.runs import RunFacts, run_facts
 from vitbench.reports.site_verdicts import MOST_TURNS, Place, Timeline, Turn, timeline, turns
+from vitbench.reports.throughput import figure
 from vitbench.reports.verdicts import TONES
 from vitbench.requirement import Verdict
 from vitbench.results import Run
@@ -23,6 +26,10 @@ from vitbench.wording import abridged, plural
 
 INDEX, HISTORY, RUNS = "index.html", "history.html", "runs"
 ALPHA = 0.01  # of a change that is none, by the permutation test
+_DEVICES = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\.|$)")  # no names of files on Windows
+_OWN = b'<meta name="generator" content="vitbench '
+_HEAD_BYTES = 16_384
+_LARGEST_EXPONENT = 700  # math.exp overflows a little above
 _LABEL_CHARACTERS = 18  # of a run below its point
 MOST_DRAWN = 200  # series; more are in tables only
 
@@ -150,15 +157,23 @@ def build(runs: Sequence[Run], unreadable: Sequence[str] = ()) -> Site:
 
 
 def _hrefs(labels: Sequence[str]) -> list[str]:
-    """A file's name for each run, of what every server and system takes."""
+    """A file's name for each run, of what every server and system takes, and that no other run has in any case."""
     names = [re.sub(r"[^A-Za-z0-9.-]+", "-", label).strip("-.")[:80] or "run" for label in labels]
-    return [
-        f"{RUNS}/{name if names.count(name) == 1 else f'{name}-{place}'}.html" for place, name in enumerate(names, 1)
-    ]
+    names = [f"run-{name}" if _DEVICES.match(name) else name for name in names]
+    times = Counter(map(str.lower, names))
+    taken = {name for name, number in times.items() if number == 1}
+    found = []
+    for place, name in enumerate(names, 1):
+        numbered = (f"{name}-{number}" for number in count(place))
+        free = name if times[name.lower()] == 1 else next(one for one in numbered if one.lower() not in taken)
+        taken.add(free.lower())
+        found.append(f"{RUNS}/{free}.html")
+    return found
 
 
 def _run(run: Run, label: str, href: str) -> SiteRun:
-    environment = run.header.environment
+    recorded = run.header.environment
+    environment = recorded if isinstance(recorded, Mapping) else {}
     verdicts = list({record.cell: record.verdict for record in run.verdicts}.values())
     return SiteRun(
         facts=run_facts(run, label),
@@ -206,8 +221,9 @@ def _series(place: int, title: str, points: Sequence[Point], places: Sequence[Pl
 
 
 def _change(change: Change, first: Point, places: Sequence[Place]) -> SiteChange:
-    times, word = units.ratio(math.exp(change.log_ratio)), "slower" if change.log_ratio > 0 else "faster"
-    text = f"{word}: {times} the time before (p = {change.p_value:.3f})"
+    times = math.exp(change.log_ratio) if change.log_ratio < _LARGEST_EXPONENT else math.inf
+    word = "slower" if change.log_ratio > 0 else "faster"
+    text = f"{word}: {units.ratio(times)} the time before (p = {change.p_value:.3f})"
     return SiteChange(at=first.at, href=places[first.run].href, text=text)
 
 
@@ -223,8 +239,8 @@ def _point(point: Point, place: Place) -> SitePoint:
         run=place.label,
         href=place.href,
         seconds=point.seconds,
-        low=record.latency_low_s,
-        high=record.latency_high_s,
+        low=figure(record.latency_low_s),
+        high=figure(record.latency_high_s),
         note=", ".join(doubts),
     )
 
@@ -233,9 +249,10 @@ def write(runs: Sequence[Run], folder: Path, unreadable: Sequence[str], tell: Ca
     """Write every page, and tell of each as it is there: its place and its size in bytes.
 
     Raises:
-        OutputUnwritable: the place cannot be written to.
+        OutputUnwritable: the place cannot be written to, or pages lie there that vitbench did not write.
     """
     site = build(runs, unreadable)
+    _require_own([folder / name for name in (INDEX, HISTORY, *(listed.href for listed in site.runs))])
     ordered = sorted(runs, key=lambda run: str(run.header.started_at), reverse=True)
     for run, listed in zip(ordered, site.runs, strict=True):
         page = folder / listed.href
@@ -254,6 +271,22 @@ def write(runs: Sequence[Run], folder: Path, unreadable: Sequence[str], tell: Ca
                 f"cannot write {page}: {error.strerror or error}; choose another place with -o"
             ) from error
         tell(page, page.stat().st_size)
+
+
+def _require_own(pages: Sequence[Path]) -> None:
+    """Refuse to write over pages of someone else: a folder of documents may well have an index.html.
+
+    Raises:
+        OutputUnwritable: there is one.
+    """
+    for page in pages:
+        try:
+            with page.open("rb") as file:
+                own = _OWN in file.read(_HEAD_BYTES)
+        except OSError:  # there is none, or writing will say what is wrong
+            continue
+        if not own:
+            raise OutputUnwritable(f"{page} was not written by vitbench; choose another folder with -o, or remove it")
 
 
 def _drawing(one: SiteSeries) -> dict[str, object]:

@@ -97,6 +97,13 @@ def test_a_change_of_level_is_found_with_its_run(tmp_path: Path) -> None:
     assert change.text.startswith("slower: ")
 
 
+def test_a_change_by_more_than_floats_can_say_is_still_told(tmp_path: Path) -> None:
+    found = site.build(read_all(ten_runs(tmp_path, [1e-300] * 5 + [1e300] * 5)))
+    assert [change.text.split(" (")[0] for one in found.changed for change in one.changes] == [
+        "slower: ∞× the time before"
+    ]
+
+
 def test_a_level_that_stays_is_no_change_and_too_few_runs_say_so(tmp_path: Path) -> None:
     paths = ten_runs(tmp_path, [0.1] * 10)
     assert site.build(read_all(paths)).changed == ()
@@ -232,6 +239,48 @@ def test_runs_of_one_name_have_pages_of_their_own(tmp_path: Path) -> None:
     paths = [a_run(tmp_path / "one", 1, 0.1), a_run(tmp_path / "two", 1, 0.1)]
     hrefs = [run.href for run in site.build(read_all(paths)).runs]
     assert len(set(hrefs)) == 2
+
+
+def test_no_run_takes_the_page_of_another_and_none_is_called_like_a_device(tmp_path: Path) -> None:
+    names = ("a b", "a_b", "a-b-1", "A B", "CON", "con.x", "é", "ü", "run-7", "..", "a-b-2")
+    hrefs = site._hrefs(names)
+    assert len({href.lower() for href in hrefs}) == len(names)
+    assert not [href for href in hrefs if href.lower().startswith("runs/con") or ".." in href]
+
+
+def test_pages_of_someone_else_are_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run, folder = a_run(tmp_path, 1, 0.1), tmp_path / "docs"
+    folder.mkdir()
+    (folder / "index.html").write_text("mine")
+    assert main([str(run), "-o", str(folder)]) == 2
+    assert "was not written by vitbench" in capsys.readouterr().err
+    assert [(path.name, path.read_text()) for path in folder.rglob("*")] == [("index.html", "mine")]
+    (folder / "index.html").rename(folder / "notes.html")
+    assert main([str(run), "-o", str(folder)]) == 0
+    assert main([str(run), "-o", str(folder)]) == 0
+    assert (folder / "notes.html").read_text() == "mine"
+
+
+@pytest.mark.parametrize("shape", [5, "words", [1, {"a": []}], None, {"memory_bytes": 10**400}])
+def test_an_environment_of_another_shape_keeps_no_site_from_being_written(tmp_path: Path, shape: object) -> None:
+    odd = replace(header(1), environment=shape, started_at="0001-01-01T00:00:00+14:00")  # type: ignore[arg-type]
+    path = write([odd, replace(CELL, latency_s=0.1)], tmp_path / "run" / "results.jsonl")
+    assert main([str(path), "-o", str(tmp_path / "site")]) == 0
+    assert "0001-01-01T00:00:00+14:00" in html.unescape((tmp_path / "site" / "index.html").read_text())
+
+
+def test_an_interval_that_is_no_number_takes_no_drawing_away(tmp_path: Path) -> None:
+    lines = [path.read_text() for path in (a_run(tmp_path, 1, 0.1), a_run(tmp_path, 2, 0.1))]
+    for day, line in enumerate(lines, 1):
+        spoiled = re.sub(r'("latency_low_s": )[^,]+', r"\1-Infinity", line)
+        (tmp_path / f"day-{day:02}" / "results.jsonl").write_text(
+            re.sub(r'("latency_high_s": )[^,]+', r"\1NaN", spoiled)
+        )
+    assert main([*(str(tmp_path / f"day-{day:02}") for day in (1, 2)), "-o", str(tmp_path / "site")]) == 0
+    text = (tmp_path / "site" / "history.html").read_text()
+    data = re.search(r'id="history-data">(.*?)</script>', text, re.DOTALL)[1]  # type: ignore[index]
+    (drawn,) = json.loads(data, parse_constant=pytest.fail)
+    assert [(point["low"], point["high"]) for point in drawn["points"]] == [(None, None)] * 2
 
 
 def test_a_place_that_cannot_be_written_ends_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
