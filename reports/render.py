@@ -20,7 +20,7 @@ from vitbench.errors import HarnessError, OutputUnwritable
 from vitbench.reports.model import Report, Source
 from vitbench.reports.packing import Packed, packed, packed_rows
 from vitbench.reports.pictures import SCALE
-from vitbench.wording import abridged
+from vitbench.wording import abridged, straight
 
 TEMPLATES = Path(__file__).parent / "templates"
 ASSETS = Path(__file__).parent / "assets"
@@ -63,6 +63,7 @@ SPARSE = (
 FILTERS = (
     abridged,
     packed_rows,
+    straight,
     units.bytes_per_s,
     units.count,
     units.data_size,

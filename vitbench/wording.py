@@ -9,13 +9,21 @@ _TERMINAL_SEQUENCES = re.compile(
 )
 _LINE_ENDS = re.compile(r"\r\n?|[\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
 _CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f]")
-_BIDIRECTIONAL_CONTROLS = re.compile(r"[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_DIRECTION_MARKS = re.compile(r"[\u061c\u200e\u200f]")  # of the letter beside them
+_DIRECTION_TURNS = re.compile(
+    r"[\u202a-\u202e\u2066-\u2069]"
+)  # of all that follows, so that it reads as something else
 
 
 def cleaned(text: object) -> str:
-    """Its lines, without what commands a terminal or turns the direction of all that follows."""
+    """Its lines, without what commands a terminal; what turns the direction of all that follows is shown instead."""
     lines = _LINE_ENDS.sub("\n", _TERMINAL_SEQUENCES.sub("", str(text)))
-    return _BIDIRECTIONAL_CONTROLS.sub("", _CONTROLS.sub("", lines))
+    return straight(_DIRECTION_MARKS.sub("", _CONTROLS.sub("", lines)))
+
+
+def straight(text: object) -> str:
+    """With the characters that turn its direction shown by their code, such as ``⟨U+202E⟩``: nothing reads as another thing."""
+    return _DIRECTION_TURNS.sub(lambda found: f"⟨U+{ord(found[0]):04X}⟩", str(text))
 
 
 def plain(text: object) -> str:
