@@ -19,8 +19,12 @@ FIRST_SCREENS = {
     "report-phone.png": (PHONE, "light"),
     "report-phone-dark.png": (PHONE, "dark"),
 }
-PARTS = {"charts.png": ("report.html", "#throughput .charts"), "comparison.png": ("comparison.html", "#differences")}
-_TALLEST = 1500  # pixels of a part
+PARTS = {  # the page, and where of it the picture begins and ends
+    "charts.png": ("report.html", "#throughput .charts", "#throughput .charts"),
+    "comparison.png": ("comparison.html", "#differences-title", "#differences .charts"),
+}
+EDGE = "document.querySelector('{}').getBoundingClientRect().{}"
+_ABOUT = 20  # pixels above and below
 
 
 def main(pages: Path, images: Path) -> int:
@@ -29,13 +33,11 @@ def main(pages: Path, images: Path) -> int:
         for name, (size, theme) in FIRST_SCREENS.items():
             show(browser, pages / "report.html", size, theme)
             keep(browser, images / name, (0, 0, *size))
-        for name, (page, selector) in PARTS.items():
+        for name, (page, first, last) in PARTS.items():
             if (pages / page).exists():
                 show(browser, pages / page, DESKTOP, "light")
-                box = f"document.querySelector({selector!r})?.getBoundingClientRect().toJSON()"
-                if found := browser.run(box):
-                    height = min(found["height"], _TALLEST)
-                    keep(browser, images / name, (found["x"] - 20, found["y"] - 20, found["width"] + 40, height + 40))
+                top, bottom = (browser.run(EDGE.format(one, edge)) for one, edge in ((first, "top"), (last, "bottom")))
+                keep(browser, images / name, (0, top - _ABOUT, DESKTOP[0], bottom - top + 2 * _ABOUT))
     return 0
 
 
