@@ -75,7 +75,10 @@ def ratio_charts(runs: Sequence[Run], labels: Sequence[str], found: Differences 
             title=f"Times against those of {abridged(labels[0], LABEL_CHARACTERS)}",
             axis=log_axis("time / time", [*ends, 1.0], units.ratio),
             points=points,
-            remarks=("Right of the line: slower. An interval that holds 1 tells no difference.",),
+            remarks=(
+                "Right of the line: slower. An interval that holds 1 tells no difference; it is of these processes alone, "
+                "and other runs of the same code may lie outside of it.",
+            ),
             left_out=(f"{plural(further, 'cell')} nearer to 1: in the table",) if further else (),
         ),
     )
