@@ -16,6 +16,10 @@ from vitbench.wording import abridged, plural
 
 MOST_RATIOS = 40  # those that are the furthest from one; the others are in the table only
 _NAME_CHARACTERS = 64
+_READ = (
+    "Right of the line: slower. An interval that holds 1 tells no difference; it is of these processes alone, "
+    "and other runs of the same code may lie outside of it."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,10 +79,7 @@ def ratio_charts(runs: Sequence[Run], labels: Sequence[str], found: Differences 
             title=f"Times against those of {abridged(labels[0], LABEL_CHARACTERS)}",
             axis=log_axis("time / time", [*ends, 1.0], units.ratio),
             points=points,
-            remarks=(
-                "Right of the line: slower. An interval that holds 1 tells no difference; it is of these processes alone, "
-                "and other runs of the same code may lie outside of it.",
-            ),
+            remarks=(_READ,),
             left_out=(f"{plural(further, 'cell')} nearer to 1: in the table",) if further else (),
         ),
     )
