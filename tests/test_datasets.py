@@ -135,6 +135,12 @@ def test_a_smaller_subset_is_the_beginning_of_a_larger_one_with_the_same_seed() 
         whole.first_of(21, 0)
 
 
+def test_at_most_so_many_are_always_the_same() -> None:
+    whole = Labelled(torch.arange(20.0).reshape(20, 1, 1, 1), torch.arange(20))
+    assert whole.at_most(20) is whole.at_most(99) is whole
+    assert whole.at_most(3).labels.tolist() == whole.first_of(3, 0).labels.tolist()
+
+
 def test_some_classes_alone_are_numbered_from_0_again() -> None:
     part = Labelled(torch.arange(5.0).reshape(5, 1, 1, 1), torch.tensor([0, 3, 4, 2, 3])).of_classes(range(3, 5))
     assert (part.labels.tolist(), part.images.flatten().tolist()) == ([0, 1, 0], [1, 2, 4])

@@ -41,6 +41,10 @@ class Labelled:
         order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
         return self.at(order[:count])
 
+    def at_most(self, count: int) -> "Labelled":
+        """All of them, or so many where there are more; always the same."""
+        return self if count >= len(self) else self.first_of(count, 0)
+
     def of_classes(self, classes: range) -> "Labelled":
         """Those of these classes, which are numbered from 0 again."""
         kept = self.at((self.labels >= classes.start) & (self.labels < classes.stop))

@@ -135,7 +135,7 @@ def _task(data: Dataset, classes: range, size: tuple[int, int], channels: int, d
     train, test = (
         half.of_classes(classes).resized(size).coloured(channels).to(device) for half in (data.train, data.test)
     )
-    return Task(len(classes), train, test.first_of(min(_TEST_AT_MOST, len(test)), 0))
+    return Task(len(classes), train, test.at_most(_TEST_AT_MOST))
 
 
 Build = Callable[[int], Learner]
@@ -186,6 +186,7 @@ def described(design: Design, found: Tasks, parameters: dict[str, int]) -> dict[
         "few-shot": f"{SHOTS} images of each of {found.downstream.classes} other classes, {DRAWS} draws",
         "fine-tuning": f"{design.fine_images} images of these classes",
         "fine-tuning steps": f"{design.fine_steps} of {design.fine_batch} images, SGD, {design.fine_tuning.learning_rate:g}",
+        "judged on": f"{len(found.upstream.test)} and {len(found.downstream.test)} test images",
         "ResNets": "the reference's, with group normalisation and standardised filters",
         **{f"parameters of {name}": count for name, count in parameters.items()},
     }

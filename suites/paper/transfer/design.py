@@ -10,6 +10,7 @@ from vitbench.reference.config import ViTConfig
 from vitbench.reference.recipes import TABLE_4, Recipe, pretraining
 
 _UPSTREAM = 0.6  # of the classes
+_TEST_AT_MOST = 2000  # images
 _SMALL = 16  # pixels: smaller images are not made smaller still for the pre-training
 _ROWS = 8  # of patches, about, at pre-training, where images are large
 
@@ -116,7 +117,7 @@ def _task(data: Dataset, classes: range, image_size: tuple[int, ...], channels: 
         half.of_classes(classes).resized((height, width)).coloured(channels).to(device)
         for half in (data.train, data.test)
     )
-    return Task(len(classes), (height, width), train, test)
+    return Task(len(classes), (height, width), train, test.at_most(_TEST_AT_MOST))
 
 
 def config(design: Design, data: Dataset, candidate: Candidate) -> ViTConfig:
@@ -147,6 +148,7 @@ def described(design: Design, config: ViTConfig, found: Tasks, head: str) -> dic
         "pre-training head": "one hidden layer" if head == "mlp" else "linear",
         "pre-training steps": f"{design.steps} of {design.batch} images, Adam, {design.pretraining.learning_rate:g}",
         "fine-tuning steps": f"{design.fine_steps} of {design.fine_batch} images, SGD, {design.fine_tuning.learning_rate:g}",
+        "judged on": f"{len(found.upstream.test)} and {len(found.downstream.test)} test images",
         "from scratch": "as long, on the same images, by the pre-training's optimizer",
     }
 

@@ -9,7 +9,7 @@ from vitbench.plan import Cell
 from vitbench.results import append
 from vitbench.suite import Suite
 
-TIME_LIMIT_S = {"quick": 300.0, "standard": 1800.0, "full": 3600.0}
+TIME_LIMIT_S = {"quick": 600.0, "standard": 1800.0, "full": 3600.0}
 
 
 def plan(options: Options) -> Iterator[Cell]:
