@@ -18,6 +18,7 @@ from vitbench.reports.model import build
 from vitbench.reports.pictures import CLEAR, NoPicture, heat, in_colour, in_heat, numbers_of, png, stretched, tiled
 from vitbench.reports.render import render
 from vitbench.reports.studies import Study
+from vitbench.reports.study_charts import study_charts
 from vitbench.reports.study_pictures import FIELD, FILTERS, IMAGES, POSITIONS, ROLLOUT
 from vitbench.reports.study_texts import TEXTS
 from vitbench.results import read, to_line
@@ -328,3 +329,34 @@ def test_distances_of_nothing_have_an_axis_all_the_same(tmp_path: Path) -> None:
         tmp_path, study(arrays=(zeros,), scalars=(Scalar(name="d", value=math.inf, series="of even attention"),))
     )
     assert found.charts[0].y.high > 0
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        (1e308, -1e308, 1e308),
+        (math.inf, -math.inf, math.nan),
+        (5e-324, 0.0, 1e-320),
+        (1e50, 1e50, 1e50),
+        (0.0, 0.0, 0.0),
+        (-3.0, -2.0, -1.0),
+    ],
+)
+def test_curves_of_any_numbers_have_axes(numbers: tuple[float, ...]) -> None:
+    odd = replace(curve("odd"), x=numbers, y=numbers, low=numbers, high=numbers)
+    record = study(curves=(odd, replace(curve("sane"), x=numbers)), arrays=())
+    charts, _ = study_charts("odd", [record], lambda one: one.implementation)
+    for chart in charts:
+        assert chart.x.low < chart.x.high
+        assert chart.y.low < chart.y.high
+        assert all(math.isfinite(tick.at) for axis in (chart.x, chart.y) for tick in axis.ticks)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 5, 7), (1, 1, 1, 1), (7, 1, 1, 1), (1, 4, 2, 2), (3, 2, 1, 1)])
+def test_arrays_of_any_shape_are_pictures_or_none(shape: tuple[int, ...], tmp_path: Path) -> None:
+    odd = (array(FILTERS, shape), array(POSITIONS, shape), array(IMAGES, shape), array(ROLLOUT, shape[:3]))
+    (found,) = of(tmp_path, study("paper/inner_views", arrays=odd))
+    for gallery in found.galleries:
+        for one in gallery.pictures:
+            width, height, raw = decoded(one.address)
+            assert len(raw) == height * (1 + 4 * width)
