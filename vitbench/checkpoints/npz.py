@@ -61,13 +61,13 @@ def grid(path: Path) -> tuple[int, int] | None:
 
 
 def write(file: IO[bytes], arrays: Mapping[str, Tensor], grid: tuple[int, int] | None) -> None:
-    """An uncompressed archive of the arrays; the same arrays make the same bytes.
+    """An uncompressed archive of the arrays, by name; the same arrays make the same bytes.
 
     Raises:
         CheckpointUnusable: a dtype that numpy does not have.
     """
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-        for name, tensor in arrays.items():
+        for name, tensor in sorted(arrays.items()):
             if tensor.dtype == torch.bfloat16:
                 raise CheckpointUnusable(f"{name} is bfloat16, which numpy does not have; save as .safetensors instead")
             _add(archive, name, tensor.detach().cpu().contiguous().numpy())
