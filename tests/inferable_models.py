@@ -266,6 +266,21 @@ class MeanOfPatches(ViT):
         return z[:, 1:].mean(1)
 
 
+class Masked(Attention):
+    """Its mask is a buffer, and all ones."""
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__(dim, heads)
+        self.register_buffer("mask", torch.ones(1, 1))
+
+    def weights(self, q: Tensor, k: Tensor) -> Tensor:
+        return super().weights(q, k) * self.mask
+
+
+class WithMask(ViT):
+    attention = Masked
+
+
 class InAnotherStyle(PackageViT):
     """One of the benign pool's, with its sizes given one by one: folded, so that the class token is one vector."""
 
@@ -407,6 +422,16 @@ class TwoClassTokens(ViT):
         for block in self.blocks:
             x = block(x)
         return self.head(self.norm(x)[:, 0])
+
+
+class TwoHeads(ViT):
+    """A head beside the head."""
+
+    def __init__(
+        self, img_size: int, patch_size: int, num_classes: int, dim: int, depth: int, heads: int, mlp_dim: int
+    ) -> None:
+        super().__init__(img_size, patch_size, 3, num_classes, dim, depth, heads, mlp_dim)
+        self.head_dist = nn.Linear(dim, num_classes)
 
 
 class Downloads(ViT):

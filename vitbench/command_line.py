@@ -25,7 +25,8 @@ def add_options(parser: pytest.Parser) -> None:
         action=_EveryImpl,
         metavar="NAME",
         help="implementation to judge, or to measure (then repeatable): a registered name (reference, timm, torchvision, transformers, vit_pytorch, …), "
-        "package.module:object, a package with vitbench_adapter, a path adapter.py[:object], a file model.onnx, or onnx:NAME, a torch model by its export",
+        "package.module:object (an adapter, or any torch class), a package with vitbench_adapter, a path adapter.py[:object], "
+        "a file model.onnx, or onnx:NAME, a torch model by its export",
     )
     group.addoption(
         "--kernel",

@@ -39,7 +39,8 @@ class Alignment:
     transposable: tuple[str, ...] = ()  # canonical names of square matrices that may be kept (in, out)
     orders: tuple[tuple[str, ...], ...] = ()  # of query, key, value, output, where no name tells them apart
     class_tokens: tuple[Part, ...] = ()  # several parameters that could be it
-    unplaced: tuple[str, ...] = ()  # tensors that no canonical parameter is
+    unplaced: tuple[str, ...] = ()  # parameters that are no canonical one
+    left: tuple[str, ...] = ()  # buffers that are none
 
 
 @dataclass
@@ -54,16 +55,21 @@ class _Found:
     orders: tuple[tuple[str, ...], ...] = ()
     class_tokens: tuple[Part, ...] = ()
     unplaced: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
 
     def place(self, name: str, piece: Piece, reading: str = "{x}", bias_reading: str = "{x}") -> None:
-        """Put a weight, and its bias, in the place of a canonical pair."""
+        """Put a weight, and its bias, in the place of a canonical pair; a second one there has no place."""
+        if any(part.name == f"{name}.weight" for part in self.parts):
+            self.unplaced.append(f"{piece.name} {piece.shape}, another {name}.weight")
+            return
         self.parts.append(Part(name=f"{name}.weight", place=piece.place, reading=reading))
         if piece.bias:
             at = Place(path=piece.place.path, leaf=piece.bias, series=piece.place.series)
             self.parts.append(Part(name=f"{name}.bias", place=at, reading=bias_reading))
 
     def leave(self, piece: Piece) -> None:
-        self.unplaced.append(f"{piece.name} {piece.shape}")
+        """It is no canonical parameter: a buffer then stays as it is, a parameter has to be explained."""
+        (self.left if piece.is_buffer else self.unplaced).append(f"{piece.name} {piece.shape}")
 
 
 def aligned(body: Anatomy, config: ViTConfig) -> Alignment:
@@ -74,16 +80,19 @@ def aligned(body: Anatomy, config: ViTConfig) -> Alignment:
     found.unplaced += [f"{name} (in some blocks only)" for name in body.unlike]
     have = {part.name for part in found.parts}
     absent = [name for name in _expected(found) if name not in have]
+    declared = _conventions_by_absence(absent)
+    excused = {name for convention in declared for name in _DECLARED_ABSENCES[convention]}
     return Alignment(
         parts=tuple(found.parts),
         packed=found.packed,
-        absent=tuple(name for name in absent if name not in _declared_by_absence(absent, found)),
-        conventions={**found.conventions, **_declared_by_absence(absent, found, values=True)},
+        absent=tuple(name for name in absent if name not in excused),
+        conventions={**found.conventions, **declared},
         flattened=found.flattened,
         transposable=tuple(found.transposable),
         orders=found.orders,
         class_tokens=found.class_tokens,
         unplaced=tuple(found.unplaced),
+        left=tuple(found.left),
     )
 
 
@@ -137,7 +146,7 @@ def _norms(norms: list[Piece], in_patch: int, found: _Found) -> None:
     for piece in [one for one in norms if one.shape == (in_patch,)]:
         found.conventions["patch_embedding"] = "norm_linear_norm"
         found.place("patch_embedding.input_norm", piece, *['patch_view({x}, "chw", sizes)'] * 2)
-    plain = sorted((one for one in norms if one.shape != (in_patch,)), key=lambda one: one.runs_at)
+    plain = _in_turn([one for one in norms if one.shape != (in_patch,)])
     if not plain:
         return
     *before, last = plain
@@ -149,6 +158,11 @@ def _norms(norms: list[Piece], in_patch: int, found: _Found) -> None:
         found.place("pre_norm", before.pop(0))
     for piece in before:
         found.leave(piece)
+
+
+def _in_turn(pieces: list[Piece]) -> list[Piece]:
+    """As their modules run; as they were made, where some are no module's turn."""
+    return sorted(pieces, key=lambda one: one.runs_at) if all(one.runs_at >= 0 for one in pieces) else pieces
 
 
 def _class_token(vectors: list[Piece], found: _Found) -> None:
@@ -190,7 +204,7 @@ def _within(pieces: list[Piece], config: ViTConfig, found: _Found) -> None:
             found.place("mlp.fc1", piece, "{x}.T")
         elif not firmly and shape == (hidden, width):
             found.place("mlp.fc2", piece, "{x}.T")
-        elif shape == (3 * width, width):
+        elif shape == (3 * width, width) and found.packed is None:
             found.packed = Packed(place=piece.place, bias=piece.bias, layout="khd")
         elif shape == (width, width):
             square.append((piece, "{x}", "{x}"))
@@ -214,8 +228,8 @@ def _by_head(shape: tuple[int, ...], config: ViTConfig) -> str:
 
 
 def _block_norms(norms: list[Piece], found: _Found) -> None:
-    """The first that runs stands before attention; without calls to go by, the first that was made."""
-    ordered = sorted(norms, key=lambda one: one.runs_at)
+    """The first that runs stands before attention."""
+    ordered = _in_turn(norms)
     for name, piece in zip(("norm1", "norm2"), ordered, strict=False):
         found.place(name, piece)
     for piece in ordered[2:]:
@@ -289,15 +303,13 @@ def _expected(found: _Found) -> list[str]:
     return names
 
 
-def _declared_by_absence(absent: Sequence[str], found: _Found, *, values: bool = False) -> dict[str, object]:
-    """Parameters whose absence is a convention, by name; or the conventions, with ``values``."""
-    _ = found
-    of = {
-        "qkv_bias": [f"attention.{name}.bias" for name in ("query", "key", "value")],
-        "patch_bias": ["patch_embedding.bias"],
-        "head_bias": ["head.bias"],
-    }
-    whole = {name: missing for name, missing in of.items() if set(missing) <= set(absent)}
-    if values:
-        return dict.fromkeys(whole, False)
-    return {name: False for missing in whole.values() for name in missing}
+def _conventions_by_absence(absent: Sequence[str]) -> dict[str, object]:
+    """Conventions that declare that parameters are not there, where all of these are not."""
+    return {name: False for name, missing in _DECLARED_ABSENCES.items() if missing <= set(absent)}
+
+
+_DECLARED_ABSENCES = {
+    "qkv_bias": {f"attention.{name}.bias" for name in ("query", "key", "value")},
+    "patch_bias": {"patch_embedding.bias"},
+    "head_bias": {"head.bias"},
+}

@@ -27,6 +27,7 @@ class Piece:
     kind: Kind
     runs_at: int  # the module's turn among all calls of a forward pass; -1: it is not called
     received: tuple[int, ...] = ()  # shape of what it is given
+    is_buffer: bool = False
 
     @property
     def name(self) -> str:
@@ -125,7 +126,7 @@ def _spot(name: str, series: Series) -> tuple[int, str] | None:
 
 def _pieces(model: nn.Module, names: Mapping[str, str], series: int | None, calls: Mapping[str, Call]) -> list[Piece]:
     """Tensors of one scope, by the name within it; weights together with their biases."""
-    of = dict(tensors(model))
+    of, buffers = dict(tensors(model)), {name for name, _ in model.named_buffers()}
     biases = {bias: name for name in names if (bias := _bias_of(name)) and bias in names and names[bias] != names[name]}
     pieces = []
     for name, full in names.items():
@@ -144,6 +145,7 @@ def _pieces(model: nn.Module, names: Mapping[str, str], series: int | None, call
                 kind=_kind(owner, path.rpartition(".")[2], leaf, of[full].ndim),
                 runs_at=-1 if call is None else call.turn,
                 received=() if call is None else call.received,
+                is_buffer=full in buffers,
             )
         )
     return pieces

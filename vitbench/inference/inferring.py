@@ -53,6 +53,8 @@ def infer(found: Any, source: Source, folder: Path, tell: Tell) -> Inferred:
     model = workshop.model(start.sketch, SMALL)
     sketch = replace(start.sketch, taps=_taps(start, model))
     if start.alignment is not None:
+        left = tuple(f"the buffer {name} is left as it is" for name in start.alignment.left)
+        sketch = replace(sketch, assumed=left)
         sketch = settled(sketch, start.alignment, workshop.adapter, tell)
     sketch = replace(sketch, taps={stage: tap for stage, tap in sketch.taps.items() if _shows(stage, sketch, workshop)})
     sketch = _with_other_sizes(sketch, workshop, model, tell)

@@ -265,7 +265,10 @@ def expression(place: Place, sketch: Sketch) -> str:
 def path_expression(start: str, path: str) -> str:
     """What a dotted path is in Python: ``blocks.0.attn`` behind ``model`` is ``model.blocks[0].attn``."""
     for part in path.split(".") if path else ():
-        start += f"[{part}]" if part.isdecimal() else f".{part}"
+        if part.isdecimal():
+            start += f"[{part}]"
+        else:
+            start = f"{start}.{part}" if part.isidentifier() else f'getattr({start}, "{part}")'
     return start
 
 
