@@ -74,6 +74,7 @@ def test_the_section_has_the_shares_and_what_was_missed() -> None:
             found(Outcome.NONE, Sample.PAIR, "norm-rms", "mlp-linear"),
             found(Outcome.NONE, Sample.BEYOND, "dropout-unscaled"),
         ],
+        planned=5,
         seed=3,
         version="0.1.0",
     )
@@ -82,6 +83,7 @@ def test_the_section_has_the_shares_and_what_was_missed() -> None:
     assert "| norm-rms + mlp-linear | nothing | block 0: attention |" in text
     assert "- TRAIN, in dropout, drop path, initialisation, or the state after a step: dropout-unscaled." in text
     assert "Wrong names: 0 of 3" in text
+    assert "**The run was stopped: 3 of 5 candidates were diagnosed**" in text
 
 
 def test_the_section_takes_the_place_of_the_one_before() -> None:

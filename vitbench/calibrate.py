@@ -110,24 +110,28 @@ def calibrate(options: Options, candidates: Sequence[Specimen], prepare: Callabl
 
 def calibrate_diagnosis(options: Options, given: Sequence[DiagnosisTask]) -> int:
     """Diagnose mutants, pairs of them and what is right; 0 if the names given are right, else 1."""
-    console, kept = suitable_console(), list[Found]()
+    console, kept, stopped = suitable_console(), list[Found](), False
     with ExitStack() as stack:
         lines = _opened(options.output / DIAGNOSES, stack) if options.output else None
-        for one in found(given, options.jobs):
-            kept.append(one)
-            if lines is not None:
-                lines.write(json.dumps(asdict(one), ensure_ascii=False) + "\n")
-                lines.flush()
-            if len(kept) % _BETWEEN_LINES == 0:
-                console.print(f"{len(kept)} of {len(given)} diagnosed")
+        try:
+            for one in found(given, options.jobs):
+                kept.append(one)
+                if lines is not None:
+                    lines.write(json.dumps(asdict(one), ensure_ascii=False) + "\n")
+                    lines.flush()
+                if len(kept) % _BETWEEN_LINES == 0:
+                    console.print(f"{len(kept)} of {len(given)} diagnosed")
+        except KeyboardInterrupt:
+            stopped = True
     if options.output:
-        text = section(kept, seed=options.extent.seed, version=vitbench.__version__)
+        text = section(kept, planned=len(given), seed=options.extent.seed, version=vitbench.__version__)
         _write(options.output / DOCUMENT, with_section(_read(options.output / DOCUMENT), text))
     wrong = faults(kept)
     for fault in wrong:
         console.print(f"- {fault}", markup=False, soft_wrap=True)
-    console.print(f"{'NOT CALIBRATED' if wrong else 'CALIBRATED'}: {len(kept)} candidates diagnosed", markup=False)
-    return 1 if wrong else 0
+    word = "interrupted" if stopped else "NOT CALIBRATED" if wrong else "CALIBRATED"
+    console.print(f"{word}: {len(kept)} of {len(given)} candidates diagnosed", markup=False)
+    return INTERRUPTED if stopped else int(bool(wrong))
 
 
 def parse(arguments: Sequence[str]) -> Options:

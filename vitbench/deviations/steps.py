@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -99,7 +99,7 @@ def _representation_of(compute: Callable[[Tensor, Any, Pool], Tensor]) -> dict[s
 
 
 def _mean_before_norm(z: Tensor, norm: Any, pool: Pool) -> Tensor:
-    return norm(z[:, 1:].mean(dim=1)) if pool == "mean" else norm(z)[:, 0]
+    return cast("Tensor", norm(vit.pool(z, pool)))  # of a class token that is the same as behind the norm
 
 
 def _pooling(compute: Callable[[Tensor], Tensor], of: str) -> dict[str, Any]:

@@ -68,8 +68,11 @@ def _search_pairs(
 ) -> None:
     """Pairs with a half that explains some answer by itself, answer by answer; then the nearest first."""
     tried = set[frozenset[str]]()
-    diverging = [answer for answer in (*isolated, *ordered) if answer.diverges and not answer.costly]
-    for pairs in (*(_with_a_half(answer, known) for answer in diverging), _nearest(known, errors)):
+    cheap = [answer for answer in (*isolated, *ordered) if not answer.costly]
+    diverging, agreeing = ([answer for answer in cheap if answer.diverges is so] for so in (True, False))
+    # What shows where the candidate is right is none of its defects.
+    silent = [one for one in known if not late() and worst_error(one, agreeing) is not None]
+    for pairs in (*(_with_a_half(answer, silent) for answer in diverging), _nearest(silent, errors)):
         for first, second in pairs:
             if late():
                 found.out_of_time = True
