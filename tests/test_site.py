@@ -248,6 +248,17 @@ def test_no_run_takes_the_page_of_another_and_none_is_called_like_a_device(tmp_p
     assert not [href for href in hrefs if href.lower().startswith("runs/con") or ".." in href]
 
 
+def test_the_index_calls_no_run_complete_that_lacks_cells_or_lines(tmp_path: Path) -> None:
+    whole, lacking = (a_run(tmp_path, day, 0.1) for day in (1, 2))
+    lacking.write_text(lacking.read_text().replace(CELL.cell, "another cell", 1) + "cut in mid-li")
+    assert main([str(whole), str(lacking), "-o", str(tmp_path / "site")]) == 0
+    index = (tmp_path / "site" / "index.html").read_text()
+    first, second = re.findall(r"<td>([^\n]*)\n?</tr>", index[index.index('id="runs"') :])
+    assert "1 planned cell without a result" in first
+    assert "1 line could not be read" in first
+    assert second == "complete</td>"
+
+
 def test_pages_of_someone_else_are_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run, folder = a_run(tmp_path, 1, 0.1), tmp_path / "docs"
     folder.mkdir()
