@@ -74,7 +74,8 @@ def test_csv_tells_several_runs_apart(run: Run, tmp_path: Path) -> None:
 
 def test_a_spreadsheet_is_given_no_formula(run: Run) -> None:
     wild = replace(run.measurements[0], implementation=WILD, reason="@sum", model="＝1+1")
-    (row,) = rows(comma_separated([measured_only(run, wild)]))
+    (row,) = rows(comma_separated([replace(measured_only(run, wild), path=Path("=2+2"))]))
+    assert row["run"] == "'=2+2"
     assert row["model"] == "'＝1+1"
     assert row["implementation"].startswith("'=")
     assert row["reason"] == "'@sum"

@@ -104,6 +104,12 @@ def test_a_change_by_more_than_floats_can_say_is_still_told(tmp_path: Path) -> N
     ]
 
 
+def test_a_figure_that_is_less_than_sure_says_so_in_the_history(tmp_path: Path) -> None:
+    unsure = write([header(1), replace(CELL, latency_s=0.1, converged=False)], tmp_path / "a" / "results.jsonl")
+    ((point,),) = (one.points for one in site.build(read_all([unsure])).series)
+    assert point.note == "not converged"
+
+
 def test_a_level_that_stays_is_no_change_and_too_few_runs_say_so(tmp_path: Path) -> None:
     paths = ten_runs(tmp_path, [0.1] * 10)
     assert site.build(read_all(paths)).changed == ()
