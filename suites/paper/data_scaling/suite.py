@@ -9,7 +9,7 @@ from vitbench.plan import Cell
 from vitbench.results import append
 from vitbench.suite import Suite
 
-TIME_LIMIT_S = {"quick": 600.0, "standard": 7200.0, "full": 7200.0}
+TIME_LIMIT_S = {"quick": 1800.0, "standard": 7200.0, "full": 7200.0}
 
 
 def plan(options: Options) -> Iterator[Cell]:
