@@ -4,8 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from vitbench.conditions.record import Validity
 from vitbench.records import MeasurementRecord, Outcome
+from vitbench.reports.doubts import doubts
 from vitbench.reports.environment import Fact, environment
 from vitbench.requirement import Status
 from vitbench.results import Run
@@ -107,13 +107,7 @@ def _ratio(first: MeasurementRecord, now: MeasurementRecord) -> Ratio | None:
     known = all(bound is not None and math.isfinite(bound) and bound > 0 for bound in bounds)
     low = now.latency_low_s / first.latency_high_s if known and now.latency_low_s and first.latency_high_s else None
     high = now.latency_high_s / first.latency_low_s if known and now.latency_high_s and first.latency_low_s else None
-    return Ratio(value=now_s / before_s, low=low, high=high, doubts=_doubts(first, now))
-
-
-def _doubts(*records: MeasurementRecord) -> tuple[str, ...]:
-    unsure = [record.converged is False for record in records]
-    invalid = [record.evidence is not None and record.evidence.verdict == Validity.INVALID for record in records]
-    return (*(("not converged",) if any(unsure) else ()), *(("INVALID",) if any(invalid) else ()))
+    return Ratio(value=now_s / before_s, low=low, high=high, doubts=doubts(first, now))
 
 
 def _seconds(record: MeasurementRecord) -> float | None:

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from vitbench import units
-from vitbench.conditions.record import Validity
 from vitbench.records import Outcome
 from vitbench.reports.attention import KernelComparison, KernelRow
+from vitbench.reports.doubts import doubts
 from vitbench.reports.series import (
     DOUBTFUL,
     MOST_SERIES,
@@ -135,10 +135,7 @@ def _judged(point: Point, front: Sequence[tuple[float, float]]) -> Point:
 
 
 def _doubts(row: KernelRow) -> list[str]:
-    evidence = row.record.evidence
-    doubts = ["error beyond its bound"] if row.beyond else []
-    doubts += ["not converged"] if row.record.converged is False else []
-    return doubts + ([str(evidence.verdict)] if evidence is not None and evidence.verdict != Validity.VALID else [])
+    return [*(["error beyond its bound"] if row.beyond else []), *doubts(row.record)]
 
 
 def _absence(row: KernelRow) -> str:

@@ -15,6 +15,7 @@ from vitbench.errors import OutputUnwritable
 from vitbench.matrix import run_labels
 from vitbench.records import MeasurementRecord
 from vitbench.reports import model, render
+from vitbench.reports.doubts import doubts
 from vitbench.reports.runs import RunFacts, run_facts
 from vitbench.reports.site_verdicts import MOST_TURNS, Place, Timeline, Turn, timeline, turns
 from vitbench.reports.throughput import figure
@@ -233,7 +234,6 @@ def _invalid(record: MeasurementRecord) -> bool:
 
 def _point(point: Point, place: Place) -> SitePoint:
     record = point.record
-    doubts = [*(["not converged"] if record.converged is False else []), *(["INVALID"] if _invalid(record) else [])]
     return SitePoint(
         at=point.at,
         run=place.label,
@@ -241,7 +241,7 @@ def _point(point: Point, place: Place) -> SitePoint:
         seconds=point.seconds,
         low=figure(record.latency_low_s),
         high=figure(record.latency_high_s),
-        note=", ".join(doubts),
+        note=", ".join(doubts(record)),
     )
 
 

@@ -8,6 +8,7 @@ from vitbench.records import Outcome, StudyRecord
 from vitbench.reports.series import SeriesChart, told
 from vitbench.reports.study_charts import COMPARED, study_charts
 from vitbench.reports.study_pictures import Gallery, galleries
+from vitbench.reports.study_tables import CurveTable, curve_table
 from vitbench.reports.study_texts import READING, TEXTS, Text
 from vitbench.results import Run
 from vitbench.study import Scalar
@@ -60,6 +61,7 @@ class Study:
     seeds: int
     interval: str
     charts: tuple[SeriesChart, ...]
+    tables: tuple[CurveTable, ...]  # behind the charts
     galleries: tuple[Gallery, ...]
     readings: Mapping[str, str]  # of a gallery's kind
     columns: tuple[str, ...]
@@ -102,6 +104,7 @@ def _study(number: int, suite: str, found: Sequence[tuple[StudyRecord, str]]) ->
         seeds=max((len(record.seeds) for record in records), default=0),
         interval=usual,
         charts=charts,
+        tables=tuple(curve_table(chart) for chart in charts),
         galleries=pictures,
         readings=READING,
         columns=tuple(label(record) for record in records[:_MOST_COLUMNS]),

@@ -9,6 +9,7 @@ from vitbench.conditions.record import Validity
 from vitbench.limits.roofline import Standing, ceilings_text
 from vitbench.records import MeasurementRecord, Outcome
 from vitbench.reports.anchors import cell_anchor
+from vitbench.reports.doubts import doubts
 from vitbench.results import Run
 from vitbench.wording import abridged, plural
 
@@ -54,11 +55,7 @@ class Measurement:
     @property
     def doubts(self) -> tuple[str, ...]:
         """Why the figure is less than sure, in a word or two each; why so stands in the table."""
-        evidence = self.record.evidence
-        return (
-            *(("not converged",) if self.throughput.converged is False else ()),
-            *((str(evidence.verdict),) if evidence is not None and evidence.verdict != Validity.VALID else ()),
-        )
+        return doubts(self.record)
 
     @property
     def implementation(self) -> str:

@@ -20,6 +20,7 @@ from vitbench.reports.render import render
 from vitbench.reports.studies import Study
 from vitbench.reports.study_charts import study_charts
 from vitbench.reports.study_pictures import FIELD, FILTERS, IMAGES, POSITIONS, ROLLOUT
+from vitbench.reports.study_tables import CurveRow
 from vitbench.reports.study_texts import TEXTS
 from vitbench.results import read, to_line
 from vitbench.study import NamedArray, Scalar
@@ -54,6 +55,31 @@ def decoded(address: str) -> tuple[int, int, bytes]:
     width, height, *rest = struct.unpack(">IIBBBBB", parts[b"IHDR"])
     assert rest == [8, 6, 0, 0, 0]
     return width, height, zlib.decompress(parts[b"IDAT"])
+
+
+# --- tables ---
+
+
+def test_every_chart_has_its_figures_in_a_table(tmp_path: Path) -> None:
+    (one,) = of(tmp_path, study())
+    (table,) = one.tables
+    assert (table.title, table.x, table.y) == ("Accuracy while training", "step", "accuracy")
+    assert table.columns == ("fine-tuned", "from scratch")
+    assert table.rows == (
+        CurveRow(x="0", values=("0.100 (0.0800 – 0.120)",) * 2),
+        CurveRow(x="200", values=("0.900 (0.850 – 0.950)",) * 2),
+    )
+
+
+def test_many_places_have_evenly_spaced_rows_and_the_table_says_so(tmp_path: Path) -> None:
+    places = tuple(range(1000))
+    long = replace(curve("trained"), x=places, y=tuple(float(x) for x in places), low=(), high=())
+    (one,) = of(tmp_path, study(curves=(long,)))
+    (table,) = one.tables
+    rows = [row.x for row in table.rows]
+    assert (rows[0], rows[-1], len(rows), table.places) == ("0", "999", 40, 1000)
+    page = render(build([run_of([header(planned=[]), study(curves=(long,))], tmp_path)]))
+    assert "at 40 of 1,000 places; all are in the results" in page
 
 
 # --- pictures ---
