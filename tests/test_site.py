@@ -211,6 +211,15 @@ def test_the_drawing_has_every_figure_and_the_change(built: Path) -> None:
     assert [drawn["points"][place]["run"] for place in drawn["changes"]] == ["day-06"]
 
 
+def test_a_cell_that_is_not_drawn_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(site, "MOST_DRAWN", 1)
+    for day in (1, 2):
+        a_run(tmp_path / "runs", day, 0.1, replace(CELL, cell="another", batch=4, latency_s=0.2))
+    assert main([str(tmp_path / "runs"), "-o", str(tmp_path / "site")]) == 0
+    text = (tmp_path / "site" / "history.html").read_text()
+    assert text.count("Not drawn: 1 cell before it is.") == 1
+
+
 def test_a_run_that_cannot_be_read_is_told_of_and_the_others_are_shown(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
