@@ -113,6 +113,18 @@ def test_a_table_has_a_row_for_each_cell_and_marks_what_is_doubted(run: Run, for
     assert sum("*" in line for line in body) == len(doubted) > 0
 
 
+@pytest.mark.parametrize("form", ["latex", "markdown"])
+def test_tables_say_on_what_they_were_measured_once_a_machine(run: Run, tmp_path: Path, form: str) -> None:
+    measured = run.measurements[0]
+    place = f"{measured.device} ({measured.device_name}), {measured.threads} thread"
+    assert f"measured on {place}" in exported(form, measured_only(run, measured, measured)).replace("\\", "")
+    other = run_of(records(), tmp_path / "other")
+    moved = replace(measured, device="cuda:0", device_name="NVIDIA\n\\end{document}", threads=2)
+    text = exported(form, measured_only(run, measured), measured_only(other, moved))
+    assert "and on cuda:0" in text.replace("\\", "").replace("<!-- -->", "")
+    assert not any(line.startswith("\\end{document}") for line in text.splitlines())
+
+
 def test_a_cell_without_a_figure_says_what_became_of_it(run: Run) -> None:
     failed = replace(run.measurements[0], outcome=Outcome.OUT_OF_MEMORY, throughput_images_per_s=None)
     assert "out of memory" in exported("latex", measured_only(run, failed))

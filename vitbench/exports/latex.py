@@ -22,7 +22,7 @@ def _tabular(table: Table) -> str:
         *map(_row, table.rows),
         r"\bottomrule",
         r"\end{tabular}",
-        *([f"% {table.note}"] if table.note else []),
+        *([f"% {plain(table.note)}"] if table.note else []),
     ]
     return "\n".join(lines)
 

@@ -47,7 +47,7 @@ def _judged(card: Scorecard, measured: Sequence[str]) -> Iterator[str]:
 
 def _measured(table: Table) -> str:
     cells = [[escaped(cell) for cell in row] for row in table.rows]
-    note = f"\n\n{table.note}" if table.note else ""
+    note = f"\n\n{escaped(table.note, 1000)}" if table.note else ""
     return f"### {table.title}\n\n{_table(table.head, cells, numbers=table.numbers)}{note}"
 
 

@@ -1,6 +1,6 @@
 """What runs found, as tables for papers and pull requests: verdicts, throughput, attention kernels, memory."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from vitbench import units
@@ -9,6 +9,7 @@ from vitbench.matrix import run_labels
 from vitbench.records import MeasurementRecord
 from vitbench.results import Run
 from vitbench.scorecard import Scorecard
+from vitbench.wording import plural
 
 DOUBT = "interval: 95 % of the median; *: not converged, or INVALID by its evidence"
 
@@ -32,21 +33,22 @@ def measured(runs: Sequence[Run]) -> tuple[Table, ...]:
             head=("Model", "Task", "Implementation", "Version", "Batch", "Images/s", "Latency"),
             rows=tuple(_rows(runs, "measurements", _throughput)),
             numbers=3,
-            note=DOUBT,
+            note=f"{DOUBT}; {_machines(runs, 'measurements')}",
         ),
         Table(
             title="Attention kernels",
             head=("Shape", "Direction", "dtype", "Kernel", "Time", "Error", "Bound"),
             rows=tuple(_rows(runs, "attention", _attention)),
             numbers=3,
-            note=f"{DOUBT}, or an error beyond its bound; errors are parts of the largest value",
+            note=f"{DOUBT}, or an error beyond its bound; errors are parts of the largest value; "
+            f"{_machines(runs, 'attention')}",
         ),
         Table(
             title="Memory",
             head=("Model", "Task", "Implementation", "Version", "Batch", "Allocated", "Process"),
             rows=tuple(_rows(runs, "memory", _memory)),
             numbers=3,
-            note="peaks after warm-up",
+            note=f"peaks after warm-up; {_machines(runs, 'memory')}",
         ),
     )
     return tuple(_with_runs(table, several=len(runs) > 1) for table in kinds if table.rows)
@@ -85,6 +87,19 @@ def _rows(
         latest = {record.cell: record for record in getattr(run, suite)}  # a resumed cell: its last word
         for record in sorted(latest.values(), key=_order):
             yield (label, *cells(record))
+
+
+def _machines(runs: Sequence[Run], suite: str) -> str:
+    """On which devices, with how many threads and which torch: without these a figure says nothing."""
+    places = dict.fromkeys(_machine(run, record) for run in runs for record in getattr(run, suite))
+    return f"measured on {' and on '.join(places)}"
+
+
+def _machine(run: Run, record: MeasurementRecord) -> str:
+    device = record.device if record.device_name in {"", record.device} else f"{record.device} ({record.device_name})"
+    known = run.header.environment
+    torch = [f"torch {known['torch']}"] if isinstance(known, Mapping) and known.get("torch") else []
+    return ", ".join([device, plural(record.threads, "thread"), *torch])
 
 
 def _order(record: MeasurementRecord) -> tuple[object, ...]:
