@@ -1,6 +1,7 @@
 """A candidate that fails is told where it diverges first, and what it computes instead."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ from vitbench.diagnosis.known import applies, known
 from vitbench.diagnosis.place import first_divergence
 from vitbench.diagnosis.record import Diagnosis
 from vitbench.reference import vit
+from vitbench.reference.parameters import Weights
 from vitbench.specification import REQUIREMENTS
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -94,6 +96,17 @@ def test_a_deviation_is_named_relative_to_what_is_declared() -> None:
     declared = Conventions(layer_norm_eps=1e-5, activation="gelu_tanh")
     found = diagnosis_of(Bare(DeviantAdapter(activation("gelu_tanh", vit.gelu), declared)))
     assert [cause.summary for cause in found.causes] == ["GELU by erf for the declared the tanh form of GELU"]
+
+
+def test_a_final_norm_with_an_epsilon_of_its_own_is_named() -> None:
+    def ending(z: Tensor, weights: Weights, config: ViTConfig, conventions: Conventions) -> Tensor:
+        return representation(z, weights, config, replace(conventions, layer_norm_eps=1e-5))
+
+    representation = vit.representation
+    other = Rewriting(id="other", summary="", replaces={"vit.representation": ending})
+    found = diagnosis_of(Bare(DeviantAdapter(other)))
+    assert found.sentence == "matches the paper's ViT with the final LayerNorm's epsilon 1e-5 for the declared 1e-6"
+    assert found.stage.startswith("the representation")
 
 
 def activation(name: str, function: object) -> Rewriting:

@@ -122,7 +122,7 @@ def test_the_summary_of_a_run_says_the_cause(diagnosed: list[Record], tmp_path: 
     console = Console(record=True, width=200, file=StringIO())
     show(run_of(diagnosed, tmp_path), console)
     text = console.export_text()
-    assert f"timm: {SENTENCE}\n" in text
+    assert f"timm: diagnosis: {SENTENCE}\n" in text
     assert f"explains 2 of 3 failures; not VIT-PATCH-INDIVISIBLE; to do: {REMEDY}" in text
 
 

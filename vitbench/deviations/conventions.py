@@ -17,9 +17,10 @@ from vitbench.reference.config import Conventions, HeadActivation, Pool, Positio
 from vitbench.reference.parameters import Weights
 
 _layer_norm, _patch_tokens, _embed, _resize_grid = vit.layer_norm, vit.patch_tokens, vit.embed, positions.resize_grid
-_msa, _pool = vit.multi_head_self_attention, vit.pool
+_msa, _pool, _representation = vit.multi_head_self_attention, vit.pool, vit.representation
 
 _EPSILONS = (1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8, 1e-12)
+_TORCH_EPSILON = 1e-5
 _BANK_ACTIVATIONS = {"gelu_tanh": "activation-tanh", "quick_gelu": "activation-quick"}
 _BANK_RESIZES = {"bicubic": "resize-kernel", "bilinear_antialias": "resize-antialias"}
 _GELUS = {"gelu": "GELU by erf", "gelu_tanh": "the tanh form of GELU", "quick_gelu": "QuickGELU"}
@@ -29,6 +30,7 @@ def alternatives(declared: Conventions) -> list[Rewriting]:
     """Every other choice of each convention that shows in logits, gradients or resized positions."""
     return [
         *_epsilons(declared.layer_norm_eps),
+        *_final_epsilons(declared.layer_norm_eps),
         *_activations(declared),
         *_resizes(declared.position_resize),
         *_head_activations(declared.head_activation),
@@ -48,6 +50,24 @@ def _epsilons(declared: float) -> Iterator[Rewriting]:
                 replaces={"vit.layer_norm": _with_epsilon(epsilon)},
                 remedy=f"declare layer_norm_eps={shown} in `conventions`, or pass eps={named}",
             )
+
+
+def _final_epsilons(declared: float) -> Iterator[Rewriting]:
+    """The final LayerNorm made apart from the blocks', by torch's default."""
+    if declared != _TORCH_EPSILON:
+        named = _short(declared)
+        yield Rewriting(
+            id="norm-epsilon-final",
+            summary=f"the final LayerNorm's epsilon {_short(_TORCH_EPSILON)} for the declared {named}",
+            replaces={"vit.representation": _ending_with_epsilon(_TORCH_EPSILON)},
+            remedy=f"pass eps={named} to the final LayerNorm too; torch's default is {_short(_TORCH_EPSILON)}",
+        )
+
+
+def _ending_with_epsilon(epsilon: float) -> Callable[..., Tensor]:
+    return lambda z, weights, config, conventions: _representation(
+        z, weights, config, replace(conventions, layer_norm_eps=epsilon)
+    )
 
 
 def _with_epsilon(epsilon: float) -> Callable[..., Tensor]:

@@ -43,7 +43,7 @@ def show_failures(
     """The cause, where it is known, and which MUSTs each implementation misses; why stands in the report."""
     for record in verdicts:
         if record.diagnosis is not None:
-            say(f"{record.implementation}: {plain(record.diagnosis.sentence)}", console)
+            say(f"{record.implementation}: diagnosis: {plain(record.diagnosis.sentence)}", console)
             if record.diagnosis.causes:
                 told = f"  explains {plain(record.diagnosis.extent)}; to do: {plain(record.diagnosis.remedy)}"
                 say(told, console, indent=4)
