@@ -3,9 +3,10 @@
 from collections.abc import Callable, Iterable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from vitbench.errors import RequirementFailed
 from vitbench.gradients import Loss, backward, gradients, shows_gradients
 from vitbench.trial import Trial
 
@@ -21,7 +22,7 @@ class Learning:
         self._trial, self._foreign = trial, shows_gradients(trial)
         exported = trial.export() if self._foreign else {}
         self._weights = {name: weight.to(trial.dtype).requires_grad_() for name, weight in exported.items()}
-        self._optimizer = make_optimizer(self._weights.values() if self._foreign else trial.module.parameters())
+        self._optimizer = make_optimizer(self._weights.values() if self._foreign else _parameters(trial.module))
         if self._foreign:
             self._load()
 
@@ -41,3 +42,13 @@ class Learning:
     def _load(self) -> None:
         state = {name: weight.detach().clone() for name, weight in self._weights.items()}
         self._trial.candidate.call("load", self._trial.model, state)
+
+
+def _parameters(module: nn.Module) -> list[nn.Parameter]:
+    found = list(module.parameters())
+    if not found:
+        raise RequirementFailed(
+            f"the model, a {type(module).__name__}, shows torch no parameters: an optimizer of "
+            "model.parameters() would train nothing; register its weights as nn.Parameter"
+        )
+    return found
