@@ -318,6 +318,13 @@ def test_the_same_file_twice_still_has_two_labels(tmp_path: Path) -> None:
     assert run_labels([run, run]) == ["run.jsonl (1)", "run.jsonl (2)"]
 
 
+def test_implementations_stand_in_the_order_of_the_plan_however_they_finished(tmp_path: Path) -> None:
+    finished = [record for name in reversed(VERSIONS) for record in judged(name)]
+    report = report_of([header(), *finished], tmp_path)
+    assert [column.implementation for column in report.matrix.columns] == list(VERSIONS)
+    assert [judgement.implementation for judgement in report.judgements] == list(VERSIONS)
+
+
 def test_one_implementation_in_two_cells_has_two_columns(tmp_path: Path) -> None:
     here, there = (requirement(cell=f"conformance/timm/{device}") for device in ("cpu", "cuda"))
     columns = report_of([header(), here, there], tmp_path).matrix.columns

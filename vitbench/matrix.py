@@ -194,12 +194,13 @@ def chosen(table: Matrix, wanted: Callable[[Row], bool]) -> Matrix:
 
 
 def columns(runs: Sequence[Run], labels: Sequence[str]) -> tuple[Column, ...]:
-    """One per implementation and conformance cell, in the order of the results."""
+    """One per implementation and conformance cell, as planned; what no plan has comes last, as in the results."""
     found: dict[tuple[int, str], Column] = {}
     for index, run in enumerate(runs):
         measured = {str(record.implementation): str(record.version) for record in run.measurements}
+        place = {str(cell): i for i, cell in enumerate(run.header.planned)}
         records: list[VerdictRecord | RequirementRecord] = [*run.verdicts, *run.requirements]
-        for record in records:
+        for record in sorted(records, key=lambda one: place.get(str(one.cell), len(place))):  # cells end as they may
             name = str(record.implementation)
             column = Column(
                 run=index,
