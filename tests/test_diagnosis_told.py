@@ -141,5 +141,5 @@ def test_how_many_failures_a_cause_explains(changes: dict[str, object], text: st
 def test_a_search_that_ran_out_of_time_says_so() -> None:
     told = diagnosis(out_of_time=True).cost
     assert told == (
-        "1.6 s of processor time, of 10 s at most; 165 deviations tried; the time was over before all was tried"
+        "1.6 s of processor time, of 10 s at most; 165 deviations tried; the part of it for searching was over before all was tried"
     )

@@ -409,7 +409,10 @@ def test_a_run_that_is_killed_outright_leaves_no_process_and_goes_on(tmp_path: P
     (tmp_path / "wait").unlink()
     again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert again.returncode == 0, again.stderr
-    assert again.stdout.startswith("resumed: 1 of 2 cells have their result\n[1/1] memory inference mine.py")
+    resumed, to_run, done = again.stdout.splitlines()[:3]
+    assert resumed == "resumed: 1 of 2 cells have their result"
+    assert to_run == "1 cell to run; a line follows for each"
+    assert done.startswith("[1/1] memory inference mine.py")
     found = read(results)
     assert [one.outcome for one in found.memory] == [Outcome.MEASURED] * 2
     assert len(found.header.resumed_at) == 1

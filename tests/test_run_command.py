@@ -335,7 +335,8 @@ def test_results_name_no_host_no_user_and_no_absolute_path(
 def test_a_log_has_one_line_for_each_cell_then_the_tables(
     good_run: tuple[Path, subprocess.CompletedProcess[str]],
 ) -> None:
-    lines = good_run[1].stdout.splitlines()
+    first, *lines = good_run[1].stdout.splitlines()
+    assert first == "3 cells to run; a line follows for each"
     assert lines[0].startswith("[1/3] conformance reference: CONFORMS, MUST ")
     assert lines[1].startswith("[2/3] limits torch: float32 ")
     assert lines[2].startswith("[3/3] throughput inference reference Ti/16@32,depth=1,width=48 batch 1: ")

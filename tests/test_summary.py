@@ -147,6 +147,7 @@ def test_a_log_has_one_line_for_each_cell_that_is_finished() -> None:
             display.show(event)
         display.show(Finished(MEASURING, CRASHED, 75.0))
     assert console.file.getvalue().splitlines() == [  # type: ignore[attr-defined]
+        "2 cells to run; a line follows for each",
         "[1/2] conformance timm: DOES NOT CONFORM, MUST 42/48 passed, 6 failed (12.3 s)",
         "[2/2] throughput inference timm Ti/16@64 batch 8: crashed: killed by SIGSEGV; last: [/red] oh (1 min 15 s)",
     ]

@@ -183,7 +183,9 @@ def _parser() -> Parser:
         prog="vitbench run",
         description="Judge and measure Vision Transformers: every suite on every implementation,\neach cell in a "
         "process of its own. Writes results.jsonl and report.html, and\nprints a summary. The same as python -m vitbench.run.",
-        epilog=_EPILOG.format(suites="\n".join(map(_suite_lines, suite.names()))),
+        epilog=_EPILOG.format(
+            suites="\n".join([*map(_suite_lines, suite.names()), *map(_group_lines, suite.groups())])
+        ),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -194,6 +196,10 @@ def _parser() -> Parser:
 
 def _suite_lines(name: str) -> str:
     return textwrap.fill(f"{name:<12} {suite.load(name).summary}", 79, initial_indent="  ", subsequent_indent=" " * 15)
+
+
+def _group_lines(name: str) -> str:
+    return f"  {name:<12} every suite {name}/…"
 
 
 _EPILOG = """suites:

@@ -53,6 +53,9 @@ class Lines:
         self._console, self._cells, self._finished = console, cells, 0
 
     def __enter__(self) -> Self:
+        self._console.print(
+            f"{plural(self._cells, 'cell')} to run; a line follows for each", markup=False, soft_wrap=True
+        )
         return self
 
     def __exit__(self, *error: object) -> None:

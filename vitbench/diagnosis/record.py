@@ -51,7 +51,7 @@ class Diagnosis:
     @property
     def cost(self) -> str:
         """What it took."""
-        ended = "; the time was over before all was tried" if self.out_of_time else ""
+        ended = "; the part of it for searching was over before all was tried" if self.out_of_time else ""
         tried = plural(self.tried, "deviation")
         return f"{self.duration_s:.1f} s of processor time, of {self.budget_s:g} s at most; {tried} tried{ended}"
 

@@ -10,7 +10,7 @@ from vitbench.progress import result_text
 from vitbench.records import StudyRecord
 from vitbench.study import Scalar
 
-_MOST = 12  # figures of one study on the terminal
+_MOST = 6  # figures of one study on the terminal
 
 
 def study_lines(records: Sequence[StudyRecord], console: Console) -> None:

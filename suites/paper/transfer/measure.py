@@ -208,6 +208,7 @@ def _curves(runs: Sequence[Transferred]) -> list[Curve]:
             ("step", "loss, nats"),
             smoothed(losses[0], _POINTS)[0],
             [smoothed(one, _POINTS)[1] for one in losses],
+            within=POSITIVE,
         )
         for name, series, losses in lines
     ]
