@@ -1,12 +1,14 @@
 """What differs between runs, the first of them being what the others are held against: machine, verdicts, times."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
+from vitbench.parts import named_in
 from vitbench.records import MeasurementRecord, Outcome
 from vitbench.reports.doubts import doubts
-from vitbench.reports.environment import Fact, environment
+from vitbench.reports.environment import Fact, flat, side_by_side
 from vitbench.requirement import Status
 from vitbench.results import Run
 
@@ -64,11 +66,47 @@ def differences(runs: Sequence[Run]) -> Differences | None:
     cells = dict.fromkeys(cell for of_run in timed for cell in of_run)
     shared = [cell for cell in cells if sum(cell in of_run for of_run in timed) > 1]
     return Differences(
-        environment=tuple(fact for fact in environment(runs) if fact.differs),
+        environment=_conditions(runs),
         judged=_judged(runs),
         cells=tuple(_times(cell, timed) for cell in shared),
         only_once=len(cells) - len(shared),
     )
+
+
+def _conditions(runs: Sequence[Run]) -> tuple[Fact, ...]:
+    """Properties that differ, and in one row the implementations whose code is told of in some runs because only these have them."""
+    sources = [_sources(run) for run in runs]
+    present = [dict.fromkeys([*named_in([run]), *told]) for run, told in zip(runs, sources, strict=True)]
+    some = {name for names in present for name in names if not all(name in others for others in present)}
+    folded = {
+        name
+        for name in some.intersection(chain.from_iterable(sources))
+        if _alike([told.get(name) for names, told in zip(present, sources, strict=True) if name in names])
+    }
+    facts = side_by_side([dict(flat(_without(run.header.environment, folded))) for run in runs])
+    differing = tuple(fact for fact in facts if fact.differs)
+    if not differing or not folded:
+        return differing
+    rest = (", ".join(name for name in names if name in some) or None for names in present)
+    return (*differing, Fact(name="implementations that only some runs have", values=tuple(rest)))
+
+
+def _alike(values: Sequence[object]) -> bool:
+    return all(value == values[0] for value in values)
+
+
+def _sources(run: Run) -> Mapping[str, object]:
+    """Where the code of implementations stood, as far as the run tells."""
+    known = run.header.environment
+    told = known.get("candidates") if isinstance(known, Mapping) else None
+    return told if isinstance(told, Mapping) else {}
+
+
+def _without(environment: object, names: Collection[str]) -> object:
+    if not isinstance(environment, Mapping) or not isinstance(environment.get("candidates"), Mapping):
+        return environment
+    candidates = {name: told for name, told in environment["candidates"].items() if name not in names}
+    return {**environment, "candidates": candidates}
 
 
 def _judged(runs: Sequence[Run]) -> tuple[Judged, ...]:

@@ -1,6 +1,7 @@
 """Whole runs as CSV, LaTeX, Markdown, JUnit, badge and JSON Lines: everything in them, and strangers' text that acts nowhere."""
 
 import csv
+import re
 import shutil
 import subprocess
 from dataclasses import replace
@@ -12,15 +13,16 @@ from xml.etree import ElementTree as ET
 import pytest
 from markdown_it import MarkdownIt
 from sample_charts import measured as many_kinds
-from sample_runs import records, run_of, unfinished, write
-from test_exports import HOSTILE, require_valid
+from sample_runs import header, records, run_of, unfinished, write
+from sample_studies import hostile_study, studies, study
+from test_exports import HOSTILE, Rendered, require_valid
 
 from vitbench.errors import UsageError
-from vitbench.exports import formats, junit, latex
+from vitbench.exports import formats, junit, latex, markdown
 from vitbench.exports.files import SUFFIXES
 from vitbench.exports.spreadsheet import COLUMNS, JUDGED, NUMBERS
 from vitbench.exports.spreadsheet import render as comma_separated
-from vitbench.records import MeasurementRecord, Outcome
+from vitbench.records import MeasurementRecord, Outcome, StudyRecord
 from vitbench.report import FORMATS, main
 from vitbench.results import Run, read
 from vitbench.scorecard import judged_part, scorecard
@@ -138,6 +140,25 @@ def test_markdown_of_strangers_is_text(run: Run) -> None:
     assert "<b>" not in html
 
 
+def test_markdown_escapes_what_acts_and_leaves_the_rest_as_it_reads(run: Run) -> None:
+    plainly = replace(run.measurements[0], implementation="vit_pytorch", model="Ti/16@224", version="1.0.31")
+    assert "| Ti/16@224 | " in exported("markdown", measured_only(run, plainly))
+    assert "| vit_pytorch | 1.0.31 | " in exported("markdown", measured_only(run, plainly))
+    for text, written in {
+        "40.8": "40.8",
+        "-1": "-1",
+        "1. one": r"1\. one",
+        "- one": r"\- one",
+        "---": r"\---",
+        "_a_ b__c": r"\_a\_ b\_\_c",
+        "@224": "@<!-- -->224",
+        "1@224.de": "1@<!-- -->224.de",
+        "a/b1@1234567": "a/b1@<!-- -->1234567",
+        "a@224": "a@<!-- -->224",
+    }.items():
+        assert markdown.escaped(text) == written
+
+
 def test_latex_of_strangers_is_text_and_compiles_where_there_is_a_latex(run: Run, tmp_path: Path) -> None:
     table = exported("latex", measured_only(run, replace(run.measurements[0], implementation=WILD)))
     assert r"\textbackslash{}input\{x\}" in table
@@ -160,6 +181,51 @@ def test_markdown_and_latex_of_a_run_begin_with_its_verdicts(run: Run) -> None:
     text = exported("markdown", run)
     assert text.index("| timm 1.0.31 | **DOES NOT CONFORM**") < text.index("### Throughput") < text.index("### Passed")
     assert exported("latex", run).index("% Conformance") < exported("latex", run).index("% Throughput")
+
+
+# --- studies, and nothing at all ---
+
+
+def studied(tmp_path: Path, *found: StudyRecord) -> Run:
+    return run_of([header(), *found], tmp_path)
+
+
+def test_a_run_of_studies_alone_is_a_table_of_their_figures(tmp_path: Path) -> None:
+    run = studied(tmp_path, *studies(), study(implementation="torchvision", version="0.28.0"))
+    text = exported("markdown", run)
+    assert [line for line in text.splitlines() if line.startswith("|")] == [
+        "| Study | Figure | Of | Implementation | Version | Value |",
+        "| --- | --- | --- | --- | --- | ---: |",
+        "| paper/transfer | accuracy | fine-tuned | timm | 1.0.31 | 0.910 (0.880 – 0.940) |",
+        "| paper/transfer | accuracy | fine-tuned | torchvision | 0.28.0 | 0.910 (0.880 – 0.940) |",
+        "| paper/transfer | accuracy | from scratch | timm | 1.0.31 | not finite |",
+        "| paper/transfer | accuracy | from scratch | torchvision | 0.28.0 | not finite |",
+        "| paper/transfer | – | – | vit_pytorch | 1.0.31 | not supported |",
+    ]
+    assert "interval: 95 % of the mean, by Student's t; measured on cpu (Intel(R) Xeon(R)" in text
+    assert r"fine-tuned & timm & 1.0.31 & 0.910 (0.880 -- 0.940) \\" in exported("latex", run)
+    assert [row["value"] for row in rows(exported("csv", run)) if row["series"] == "fine-tuned"] == ["0.91", "0.91"]
+    assert {one.cell for one in run.studies} < set(cases(exported("junit", run)))
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_figures_of_strangers_studies_are_text(tmp_path: Path, text: str) -> None:
+    run = studied(tmp_path, hostile_study(text))
+    page = Rendered(exported("markdown", run))
+    assert set(page.tags) <= {"h3", "p", "table", "thead", "tbody", "tr", "th", "td"}
+    assert page.cells == [6, 6]
+    assert not [piece for piece in page.text if re.search(r"[@#]\w|:tada:|://", piece)]
+    assert not any(line.startswith("\\end{document}") for line in exported("latex", run).splitlines())
+
+
+@pytest.mark.parametrize("suffix", [".md", ".tex"])
+def test_a_run_of_nothing_has_no_table_and_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], suffix: str
+) -> None:
+    run, table, page = write([header()], tmp_path / "run.jsonl"), tmp_path / f"a{suffix}", tmp_path / "a.html"
+    assert main([str(run), "-o", str(table), "-o", str(page)]) == 2
+    assert f"not written: {table}: nothing was judged, and of throughput" in capsys.readouterr().err
+    assert (table.exists(), page.exists()) == (False, True)
 
 
 # --- JUnit ---
@@ -256,20 +322,28 @@ def test_several_runs_are_no_results_file(run: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "arguments", "said"),
+    ("kind", "said"),
     [
-        (records, [], "a badge is of one implementation in one run; choose one of reference, timm"),
-        (many_kinds, [], "nothing was judged"),
-        (records, ["--impl", "nobody"], "nothing of 'nobody' in these runs; there are: reference, timm"),
+        (records, "badge.svg: a badge is of one implementation in one run; choose one of reference, timm"),
+        (many_kinds, "badge.svg: a badge is of a verdict, and nothing was judged"),
     ],
 )
-def test_a_badge_of_none_or_several_says_what_to_choose(
-    kind: Any, arguments: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_badge_of_none_or_several_says_what_to_choose_and_keeps_no_other_file_back(
+    kind: Any, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = write(kind(), tmp_path / "run.jsonl")
-    outputs = ["-o", str(tmp_path / "a.csv"), "-o", str(tmp_path / "badge.svg")]
-    assert main([str(run), *arguments, *outputs]) == 2
-    assert said in capsys.readouterr().err
+    outputs = [tmp_path / "a.xml", tmp_path / "badge.svg", tmp_path / "a.csv"]
+    assert main([str(run), *(part for output in outputs for part in ("-o", str(output)))]) == 2
+    output = capsys.readouterr()
+    assert said in output.err
+    assert [line.split(": ")[0] for line in output.out.splitlines()] == [str(outputs[0]), str(outputs[2])]
+    assert [path.exists() for path in outputs] == [True, False, True]
+
+
+def test_a_name_that_no_run_has_leaves_no_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = write(records(), tmp_path / "run.jsonl")
+    assert main([str(run), "--impl", "nobody", "-o", str(tmp_path / "a.csv")]) == 2
+    assert "nothing of 'nobody' in these runs; there are: reference, timm" in capsys.readouterr().err
     assert not (tmp_path / "a.csv").exists()
 
 

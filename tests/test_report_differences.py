@@ -74,6 +74,33 @@ def test_only_what_differs_in_the_environment_is_listed(first: Run) -> None:
     assert [(fact.name, fact.values[1]) for fact in found.environment] == [("torch", "9.9")]
 
 
+def test_code_of_implementations_that_some_runs_have_is_one_row(first: Run) -> None:
+    def of(torch: str, **commits: str) -> Run:
+        candidates = {name: {"git_commit": commit, "git_clean": True} for name, commit in commits.items()}
+        header = replace(first.header, environment={"torch": torch, "candidates": candidates})
+        return replace(first, header=header)
+
+    found = differences(
+        [of("1", both="a", mine="c", two="e"), of("2", both="b", two="e"), of("2", both="b", other="d")]
+    )
+    assert found is not None
+    assert [(fact.name, fact.values) for fact in found.environment] == [
+        ("torch", ("1", "2", "2")),
+        ("candidates.both.git_commit", ("a", "b", "b")),
+        ("implementations that only some runs have", ("mine, two", "two", "other")),
+    ]
+    same = differences([of("1", mine="c"), of("1")])
+    assert same is not None
+    assert same.environment == ()  # other implementations are no other conditions
+
+
+def test_code_of_an_implementation_that_ran_in_both_still_differs_where_one_run_does_not_know_it(first: Run) -> None:
+    known = replace(first.header, environment={"candidates": {"timm": {"git_commit": "c0ffee"}}})
+    found = differences([replace(first, header=known), replace(first, header=replace(known, environment={}))])
+    assert found is not None
+    assert [fact.values for fact in found.environment] == [("c0ffee", None)]
+
+
 def test_a_requirement_that_comes_out_differently_is_listed_and_one_that_was_not_judged_is_none(first: Run) -> None:
     place = next(i for i, one in enumerate(first.requirements) if one.status is Status.PASSED)
     changed = [*first.requirements]

@@ -32,22 +32,33 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _write(paths: Sequence[Path], outputs: Sequence[tuple[Path, str]], names: Sequence[str]) -> None:
-    """Every file that is text is made before any is kept, so that a mistake leaves nothing half-done."""
+    """Every file that is text is made before any is kept, so that a mistake leaves nothing half-done.
+
+    Raises:
+        UsageError: a format cannot hold these runs; files of the others are written.
+    """
     from vitbench.exports import formats  # noqa: PLC0415  # --help must not wait for what writing takes
     from vitbench.parts import part  # noqa: PLC0415
     from vitbench.scorecard import judged_part, scorecard  # noqa: PLC0415
 
     runs: list[Run] = []
     texts: dict[Path, str] = {}
+    refused: dict[Path, str] = {}
     if any(form != "site" for _, form in outputs):
         runs = part([read(path) for path in paths], names)
         card = scorecard(judged_part(runs)) if any(run.verdicts or run.requirements for run in runs) else None
-        texts = {path: formats.render(form, runs, card) for path, form in outputs if form not in {"site", "html"}}
+        for path, form in outputs:
+            try:
+                texts |= {path: formats.render(form, runs, card)} if form not in {"site", "html"} else {}
+            except UsageError as error:  # a badge is of one verdict; the others need not wait for that
+                refused[path] = str(error)
     for path, form in outputs:
         if form == "site":
             _write_site(paths, path)
-        else:
+        elif path not in refused:
             _said(path, put(path, texts[path]) if path in texts else _page(runs, path))
+    if refused:
+        raise UsageError(f"not written: {'; '.join(f'{path}: {why}' for path, why in refused.items())}")
 
 
 def _write_site(paths: Sequence[Path], folder: Path) -> None:

@@ -18,14 +18,25 @@ def render(form: str, runs: Sequence[Run], card: Scorecard | None) -> str:
         UsageError: the format cannot hold it.
     """
     writers: Mapping[str, Callable[[], str]] = {
-        "markdown": lambda: markdown.render(card, tables.measured(runs)),
+        "markdown": lambda: markdown.render(card, _tables(card, runs)),
         "csv": lambda: spreadsheet.render(runs),
-        "latex": lambda: latex.render([*([tables.verdicts(card)] if card else []), *tables.measured(runs)]),
+        "latex": lambda: latex.render([*([tables.verdicts(card)] if card else []), *_tables(card, runs)]),
         "junit": lambda: junit.render(card, runs),
         "badge": lambda: badge.render(card) if card else _no_badge(),
         "jsonl": lambda: _lines(runs),
     }
     return writers[form]()
+
+
+def _tables(card: Scorecard | None, runs: Sequence[Run]) -> Sequence[tables.Table]:
+    found = tables.measured(runs)
+    if not found and card is None:
+        names = ", ".join(str(run.path) for run in runs)
+        raise UsageError(
+            f"nothing was judged, and of throughput, attention kernels, memory and studies there is nothing in {names}, "
+            "so there is no table to write; what there is stands in the report (-o report.html)"
+        )
+    return found
 
 
 def _no_badge() -> str:

@@ -16,9 +16,11 @@ from vitbench.wording import abridged, cleaned, plain, plural
 
 _LONGEST_CELL = 120
 _LONGEST_TEXT = 2000
-_ACTIVE = re.compile(r"[\\`*_\[\]~$]")
-_BEGINS_BLOCK = re.compile(r"^(\d*)([-+#=.)])")
-_IN_HTML = re.compile(r"[&<>|]|[@#](?=\w)|:(?=[\w+-]+:|//)")
+# A line within a word emphasises nothing: CommonMark, section 6.2. [^\W_] is a letter or a digit.
+_ACTIVE = re.compile(r"[\\`*\[\]~$]|_(?!(?<=[^\W_]_)[^\W_])")
+_BEGINS_BLOCK = re.compile(r"^(\d*)([-+#=.)])(?=[-#=]*(?:\s|$))")  # which a blank or the end has to follow
+# An image size, as of Ti/16@224, is no one's name after a digit, too short for a commit, and without a dot no address.
+_IN_HTML = re.compile(r"[&<>|]|@(?!(?<=\d@)\d{1,4}(?![\w.-]))(?=\w)|#(?=\w)|:(?=[\w+-]+:|//)")
 _SEVERED = "<!-- -->"  # after what GitHub makes people, issues, links and pictures of, escaped or not
 _HTML = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "&#124;"} | {mark: mark + _SEVERED for mark in "@#:"}
 _SYMBOLS = {"passed": "✓", "failed": "✗", "known-failure": "✗", "error": "!", "not-offered": "–", "missing": "·"}

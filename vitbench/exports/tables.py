@@ -1,4 +1,4 @@
-"""What runs found, as tables for papers and pull requests: verdicts, throughput, attention kernels, memory."""
+"""What runs found, as tables for papers and pull requests: verdicts, throughput, attention kernels, memory, studies."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from vitbench import units
 from vitbench.conditions.record import Validity
 from vitbench.matrix import run_labels
-from vitbench.records import MeasurementRecord
+from vitbench.records import MeasurementRecord, Outcome, StudyRecord
 from vitbench.results import Run
 from vitbench.scorecard import Scorecard
+from vitbench.study import Scalar
 from vitbench.wording import plural
 
 DOUBT = "interval: 95 % of the median; *: not converged, or INVALID by its evidence"
@@ -50,6 +51,13 @@ def measured(runs: Sequence[Run]) -> tuple[Table, ...]:
             numbers=3,
             note=f"peaks after warm-up; {_machines(runs, 'memory')}",
         ),
+        Table(
+            title="Studies",
+            head=("Study", "Figure", "Of", "Implementation", "Version", "Value"),
+            rows=tuple(row for label, run in zip(run_labels(runs), runs, strict=True) for row in _studies(label, run)),
+            numbers=1,
+            note="; ".join([*_intervals(runs), _machines(runs, "studies")]),
+        ),
     )
     return tuple(_with_runs(table, several=len(runs) > 1) for table in kinds if table.rows)
 
@@ -89,13 +97,45 @@ def _rows(
             yield (label, *cells(record))
 
 
+def _studies(label: str, run: Run) -> Iterator[tuple[str, ...]]:
+    """Numbers of one name stand together, implementation by implementation; curves and arrays are in the report."""
+    latest = {record.cell: record for record in run.studies}
+    rows = [(label, *cells) for record in latest.values() for cells in _study(record)]
+    places = {named: place for place, named in enumerate(dict.fromkeys(row[:4] for row in rows))}
+    yield from sorted(rows, key=lambda row: places[row[:4]])
+
+
+def _study(record: StudyRecord) -> Iterator[tuple[str, ...]]:
+    title = ", ".join(filter(None, (record.suite, record.task, record.model)))
+    who = (record.implementation, record.version)
+    if record.outcome != Outcome.MEASURED or not record.scalars:
+        said = "no number" if record.outcome == Outcome.MEASURED else str(record.outcome)
+        yield (title, units.MISSING, units.MISSING, *who, said)
+        return
+    for scalar in record.scalars:
+        yield (title, scalar.name, scalar.series or units.MISSING, *who, _value(scalar))
+
+
+def _value(scalar: Scalar) -> str:
+    known = scalar.low is not None and scalar.high is not None
+    value = "not finite" if scalar.value is None else units.number(scalar.value)
+    return " ".join(filter(None, (value, f"({units.interval(scalar.low, scalar.high)})" if known else "", scalar.unit)))
+
+
+def _intervals(runs: Sequence[Run]) -> list[str]:
+    """What the intervals of the studies are, where they have any."""
+    scalars = (scalar for run in runs for record in run.studies for scalar in record.scalars)
+    kinds = dict.fromkeys(scalar.interval for scalar in scalars if scalar.interval)
+    return [f"interval: {' or '.join(kinds)}"] if kinds else []
+
+
 def _machines(runs: Sequence[Run], suite: str) -> str:
     """On which devices, with how many threads and which torch: without these a figure says nothing."""
     places = dict.fromkeys(_machine(run, record) for run in runs for record in getattr(run, suite))
     return f"measured on {' and on '.join(places)}"
 
 
-def _machine(run: Run, record: MeasurementRecord) -> str:
+def _machine(run: Run, record: MeasurementRecord | StudyRecord) -> str:
     device = record.device if record.device_name in {"", record.device} else f"{record.device} ({record.device_name})"
     known = run.header.environment
     torch = [f"torch {known['torch']}"] if isinstance(known, Mapping) and known.get("torch") else []
