@@ -100,7 +100,7 @@ def throughput_charts(groups: Sequence[Comparison], *, several_runs: bool) -> tu
     return tuple(
         IntervalChart(
             id=f"throughput-{number}",
-            title=group.short_title or group.title,
+            title=f"Throughput: {group.short_title or group.title}",
             axis="images/s",
             bars=_bars(_drawn(group)[:MOST_BARS], several_runs=several_runs),
             left_out=_left_out(group),

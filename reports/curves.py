@@ -61,7 +61,7 @@ def _charts(
         lines = _lines(group, against, several_runs=several_runs)
         if any(len({point.x for point in line.points}) > 1 for line in lines):
             where = ", ".join(word for word in words if word not in everywhere)
-            title = f"Against the {against.name}{': ' if where else ''}{where}"
+            title = f"Throughput against the {against.name}{': ' if where else ''}{where}"
             absences = [_absence(row, against) for row in group if not drawable(row.throughput.median)]
             charts.append(_chart(f"{against.name}-{len(charts) + 1}", title, against, lines, absences))
     return charts

@@ -27,7 +27,7 @@ def latency_charts(groups: Sequence[Comparison], *, several_runs: bool) -> tuple
     """A chart for each set of conditions at batch 1 under which there are samples."""
     sampled = [(group, [row for row in group.rows if _usable(row)]) for group in groups]
     return tuple(
-        _chart(f"latency-{number}", group.short_title or group.title, rows, several_runs=several_runs)
+        _chart(f"latency-{number}", f"Latency: {group.short_title or group.title}", rows, several_runs=several_runs)
         for number, (group, rows) in enumerate([one for one in sampled if one[1]][:MOST_DISTRIBUTIONS], 1)
     )
 

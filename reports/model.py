@@ -1,12 +1,13 @@
 """All that a report says, derived from results; the templates only lay it out."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from vitbench.errors import ResultsUnreadable
 from vitbench.matrix import Matrix, columns, matrix, run_labels
 from vitbench.reports.attention import KernelComparison, kernel_comparisons
+from vitbench.reports.captions import captions
 from vitbench.reports.cells import CellRow, count_rows, start_rows
 from vitbench.reports.charts import Chart, Charts, charts
 from vitbench.reports.differences import Differences, differences
@@ -65,6 +66,7 @@ class Report:
     latencies: tuple[LatencyRow, ...]
     attention: tuple[KernelComparison, ...]
     charts: Charts
+    captions: Mapping[str, tuple[str, ...]]  # of charts that are saved, by their ids
     memory: MemorySection
     traces: tuple[Trace, ...]
     searches: tuple[SearchRow, ...]
@@ -139,7 +141,8 @@ def build(runs: Sequence[Run]) -> Report:
     groups, kernels, memory = comparisons(runs, names), kernel_comparisons(runs, names), memory_section(runs, names)
     shown = headline(groups)
     differing = differences(runs)
-    judged = judgements(runs, names, table, shown)
+    judged = judgements(runs, names, table, groups, shown)
+    drawn, researched = charts(runs, names, groups, kernels, memory, differing), studies(runs, names)
     facts = tuple(run_facts(run, name) for run, name in zip(runs, names, strict=True))
     return Report(
         title=_title(
@@ -157,14 +160,15 @@ def build(runs: Sequence[Run]) -> Report:
         ceilings=measured_ceilings(runs, names),
         latencies=latency_rows(groups),
         attention=kernels,
-        charts=charts(runs, names, groups, kernels, memory, differing),
+        charts=drawn,
+        captions=captions(runs, names, drawn, researched),
         memory=memory,
         traces=traces(runs, names),
         searches=search_rows(runs, names),
         starts=start_rows(runs, names),
         counts=count_rows(runs, names),
         timers=timer_rows(runs, names),
-        studies=studies(runs, names),
+        studies=researched,
         environment=environment(runs),
         conventions=side_by_side([dict(judgement.conventions) for judgement in judged if judgement.conventions]),
         sources=tuple(_source(run) for run in runs),
@@ -177,7 +181,7 @@ def _title(judged: Sequence[Judgement], facts: Sequence[RunFacts], *, kernels: i
     if kernels and not judged:
         return f"{plural(kernels, 'attention kernel')} measured"
     if not with_verdict:
-        measured = len({judgement.implementation for judgement in judged if judgement.measurement is not None})
+        measured = len({judgement.implementation for judgement in judged if judgement.measured})
         return f"{plural(measured, 'implementation')} measured, none judged" if measured else otherwise
     so_far = "" if all(run.complete for run in facts) else " so far"
     if len(with_verdict) == 1:

@@ -67,7 +67,7 @@ def _chart(identity: str, group: KernelComparison, *, several_runs: bool) -> Ser
     marked = tuple(replace(one, points=tuple(_judged(point, front) for point in one.points)) for one in series)
     return SeriesChart(
         id=identity,
-        title=group.title,
+        title=f"Attention: {group.title}",
         x=log_axis("time", [end for p in points for end in (p.x, p.low, p.high) if drawable(end)], units.seconds),
         y=log_axis("error", [point.y for point in points], units.number),
         series=marked,

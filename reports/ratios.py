@@ -133,8 +133,8 @@ def _point(one: _Compared, name: str, run: str) -> RatioPoint:
         note=", ".join(ratio.doubts),
         subject=one.record.kernel or one.record.implementation,
         about="kernel" if one.record.kernel else "implementation",
-        row=cell_anchor(_TABLES.get(one.record.suite, "cell"), run, one.cell),
+        row=cell_anchor(TABLES.get(one.record.suite, "cell"), run, one.cell),
     )
 
 
-_TABLES = {"attention": "kernel", "memory": "memory"}  # of the suites whose rows are elsewhere than under throughput
+TABLES = {"attention": "kernel", "memory": "memory"}  # of the suites whose rows are elsewhere than under throughput

@@ -168,7 +168,9 @@ def _page(report: Report, kind: str) -> Page:
         SCRIPTS,
         CHART_SCRIPTS if drawn else (),
         columns=len(report.matrix.columns),
-        chart_data=[asdict(chart, dict_factory=_without_blanks) for chart in drawn],
+        chart_data=[
+            {**asdict(chart, dict_factory=_without_blanks), "caption": report.captions[chart.id]} for chart in drawn
+        ],
         downloads=tuple(_download(source) for source in report.sources),
     )
 

@@ -58,9 +58,13 @@ def memory_charts(section: MemorySection, *, several_runs: bool) -> tuple[StackC
     everywhere = shared_conditions(list(groups))
     known = [(words, rows) for words, rows in groups.items() if any(row.record.memory for row in rows)]
     return tuple(
-        _chart(f"memory-{number}", ", ".join(word for word in words if word not in everywhere), rows, several_runs)
+        _chart(f"memory-{number}", f"Memory: {_told(words, everywhere)}", rows, several_runs)
         for number, (words, rows) in enumerate(known[:MOST_STACK_CHARTS], 1)
     )
+
+
+def _told(words: Sequence[str], everywhere: Sequence[str]) -> str:
+    return ", ".join(word for word in words if word not in everywhere)
 
 
 def _chart(identity: str, title: str, rows: Sequence[MemoryRow], several_runs: bool) -> StackChart:

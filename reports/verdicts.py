@@ -79,6 +79,12 @@ class Judgement:
     inferred: tuple[str, ...]  # what an adapter that vitbench inferred assumes; empty for any other
     faults: tuple[Fault, ...]  # MUST before SHOULD before MAY, failures first
     measurement: Measurement | None  # under the conditions of the headline
+    elsewhere: Measurement | None  # the first figure under other conditions, where the headline has no row of it
+
+    @property
+    def measured(self) -> bool:
+        """Whether its throughput was measured, under whatever conditions."""
+        return self.measurement is not None or self.elsewhere is not None
 
     @property
     def versioned(self) -> bool:
@@ -104,12 +110,35 @@ class Judgement:
         return tuple(Lesser(level=str(level), tally=tally) for level, tally in tallies if tally and tally.total)
 
 
+class Figures:
+    """Which measurement stands beside a verdict."""
+
+    def __init__(self, groups: Sequence[Comparison], shown: Comparison | None) -> None:
+        self._shown = {(row.run, row.implementation): row for row in shown.rows} if shown else {}
+        others = (row for group in groups if group is not shown for row in group.rows if row.measured)
+        self._others: dict[tuple[str, str], Measurement] = {}
+        for row in others:
+            self._others.setdefault((row.run, row.implementation), row)
+
+    def shown(self, run: str, implementation: str) -> Measurement | None:
+        """Under the conditions of the headline."""
+        return self._shown.get((run, implementation))
+
+    def elsewhere(self, run: str, implementation: str) -> Measurement | None:
+        """The first one under other conditions, of what the headline has no row of."""
+        return None if self.shown(run, implementation) else self._others.get((run, implementation))
+
+
 def judgements(
-    runs: Sequence[Run], labels: Sequence[str], table: Matrix, shown: Comparison | None
+    runs: Sequence[Run],
+    labels: Sequence[str],
+    table: Matrix,
+    groups: Sequence[Comparison],
+    shown: Comparison | None,
 ) -> tuple[Judgement, ...]:
     """One per column of the matrix, then the implementations that were only measured."""
     verdicts = {(index, record.cell): record for index, run in enumerate(runs) for record in run.verdicts}
-    figures = {(row.run, row.implementation): row for row in shown.rows} if shown else {}
+    figures = Figures(groups, shown)
     judged = [
         _judgement(column, verdicts.get((column.run, column.cell)), labels[column.run], table, figures)
         for column in table.columns
@@ -123,7 +152,7 @@ def _judgement(
     record: VerdictRecord | None,
     run_label: str,
     table: Matrix,
-    figures: dict[tuple[str, str], Measurement],
+    figures: Figures,
 ) -> Judgement:
     judged = sum(outcome.record is not None for _, outcome in _outcomes(table, column))
     stopped = f"the results hold {plural(judged, 'requirement')} of it and no verdict"
@@ -143,7 +172,8 @@ def _judgement(
         conventions=tuple(flat(record.conventions)) if record else (),
         inferred=tuple(map(str, record.inferred)) if record else (),
         faults=_faults(table, column),
-        measurement=figures.get((run_label, column.implementation)),
+        measurement=figures.shown(run_label, column.implementation),
+        elsewhere=figures.elsewhere(run_label, column.implementation),
     )
 
 
@@ -151,7 +181,7 @@ def _only_measured(
     runs: Sequence[Run],
     labels: Sequence[str],
     known: set[tuple[str, str]],
-    figures: dict[tuple[str, str], Measurement],
+    figures: Figures,
 ) -> Iterator[Judgement]:
     for run, label in zip(runs, labels, strict=True):
         versions = {str(record.implementation): str(record.version) for record in reversed(run.measurements)}
@@ -173,7 +203,8 @@ def _only_measured(
                     conventions=(),
                     inferred=(),
                     faults=(),
-                    measurement=figures.get((label, name)),
+                    measurement=figures.shown(label, name),
+                    elsewhere=figures.elsewhere(label, name),
                 )
 
 

@@ -37,7 +37,7 @@ def charts(tmp_path_factory: pytest.TempPathFactory) -> Charts:
 
 def test_a_curve_has_a_point_with_its_interval_for_each_batch(charts: Charts) -> None:
     curve = charts.curves[0]
-    assert curve.title == "Against the batch: Ti/16@224"
+    assert curve.title == "Throughput against the batch: Ti/16@224"
     assert [one.label for one in curve.series] == list(SPEEDS)
     timm = curve.series[1]
     assert [point.x for point in timm.points] == [1, 4, 16, 64]
@@ -58,7 +58,7 @@ def test_a_curve_marks_what_cannot_be_believed_and_names_what_has_no_figure(char
 
 def test_sizes_of_one_family_make_a_curve(charts: Charts) -> None:
     (curve,) = charts.curves[1:]
-    assert curve.title == "Against the size: Ti/16, batch 4"
+    assert curve.title == "Throughput against the size: Ti/16, batch 4"
     assert {point.x for one in curve.series for point in one.points} == {96, 224, 384}
     assert [tick.text for tick in curve.x.ticks] == ["96", "224", "384"]
 
@@ -73,8 +73,8 @@ def test_other_conditions_are_another_curve(tmp_path: Path) -> None:
     ]
     curves = charts_of([header(), *cells], tmp_path).curves
     assert [(curve.title, len(curve.series)) for curve in curves] == [
-        ("Against the batch: eager", 1),
-        ("Against the batch: compile", 1),
+        ("Throughput against the batch: eager", 1),
+        ("Throughput against the batch: compile", 1),
     ]
 
 
@@ -83,6 +83,33 @@ def test_no_more_series_are_drawn_than_there_are_colours(tmp_path: Path) -> None
     curve = charts_of([header(), *cells], tmp_path).curves[0]
     assert len(curve.series) == MOST_SERIES
     assert curve.left_out == ("candidate_8: in the table", "candidate_9: in the table")
+
+
+# --- what a chart says of itself where it stands alone ---
+
+
+def test_a_caption_has_the_conditions_of_what_is_drawn_from_every_run(tmp_path: Path) -> None:
+    runs = [
+        run_of(
+            [header(environment={"torch": "2.14.1"}), cell("timm", 4, device_name=device, threads=threads)],
+            tmp_path / device,
+        )
+        for device, threads in (("one", 1), ("other", 8))
+    ]
+    report = model.build(runs)
+    told = report.captions["ratios"][0]
+    assert (
+        "inference; Ti/16@224; float32; batch 4; eager; cpu (one), cpu (other); 1 thread, 8 threads; torch 2.14.1; "
+        in told
+    )
+    assert "cpu (one); 1 thread; " in report.captions["throughput-1"][0]
+    assert set(report.captions) == {chart.id for chart in report.drawn}
+
+
+def test_a_caption_counts_the_values_of_a_condition_that_has_very_many(tmp_path: Path) -> None:
+    cells = [cell("timm", batch) for batch in range(1, 9)]
+    report = model.build([run_of([header(), *cells], tmp_path)])
+    assert "; batch 1 and 7 others; " in report.captions["against-batch-1"][0]
 
 
 # --- latency ---
@@ -182,7 +209,10 @@ def test_a_stack_has_every_class_in_order_and_the_peak(charts: Charts) -> None:
 
 
 def test_inference_and_training_have_a_chart_each(charts: Charts) -> None:
-    assert [(chart.title, len(chart.stacks)) for chart in charts.memory] == [("inference", 1), ("training", 4)]
+    assert [(chart.title, len(chart.stacks)) for chart in charts.memory] == [
+        ("Memory: inference", 1),
+        ("Memory: training", 4),
+    ]
 
 
 def test_a_cell_without_memory_is_named(tmp_path: Path) -> None:

@@ -190,6 +190,45 @@ def test_a_png_has_three_pixels_for_one_of_the_page_and_a_white_ground(
     assert browser.complaints() == []
 
 
+def words(svg: ET.Element) -> str:
+    """All that stands in a saved picture, its broken lines joined."""
+    return " ".join(svg.itertext())
+
+
+def test_a_saved_chart_says_on_what_it_was_measured_and_how_to_read_it(
+    browser: Browser, page: Path, tmp_path: Path
+) -> None:
+    browser.open(page)
+    told = words(ET.fromstring(saved(browser, "against-batch-1", "svg", tmp_path).read_text(encoding="utf-8")))
+    assert "Throughput against the batch: Ti/16@224" in told
+    for word in ("inference; ", "float32; batch 1, 4, 16, 64; eager; ", "Xeon(R)", "1 thread; ", "vitbench ", "timm"):
+        assert word in told
+    assert "Hollow on a yellow ground: not converged, or conditions not VALID." in told
+    assert "With 95 % confidence intervals of the median." in told
+    assert "Not drawn: transformers at batch 64: out of memory" in told
+    bars = words(ET.fromstring(saved(browser, "throughput-3", "svg", tmp_path).read_text(encoding="utf-8")))
+    assert "Yellow: not converged" in bars
+    assert browser.complaints() == []
+
+
+def test_no_text_of_a_saved_chart_is_cut_on_a_phone(browser: Browser, page: Path, tmp_path: Path) -> None:
+    browser.open(page)
+    browser.resize(*PHONE)
+    browser.wait(lambda: browser.run("document.querySelector('.plot-area svg').clientWidth") <= PHONE[0])
+    beyond = """(() => {
+        const holder = document.createElement("div");
+        document.body.append(holder);
+        holder.innerHTML = arguments[0];
+        const outer = holder.firstElementChild.getBoundingClientRect();
+        const boxes = [...holder.querySelectorAll("text")].map((text) => text.getBoundingClientRect());
+        holder.remove();
+        return Math.max(...boxes.flatMap((box) => [box.right - outer.right, outer.left - box.left, box.bottom - outer.bottom]));
+    })()"""
+    for chart in ("against-batch-1", "attention-1", "memory-2", "throughput-1"):
+        content = saved(browser, chart, "svg", tmp_path).read_text(encoding="utf-8")
+        assert browser.run(beyond, content) <= 1, chart
+
+
 def test_arrow_keys_walk_over_the_figures_and_say_each(browser: Browser, page: Path) -> None:
     browser.open(page)
     chart = browser.find("[data-chart=against-batch-1]")

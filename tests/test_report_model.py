@@ -24,7 +24,7 @@ from vitbench.conditions.record import Evidence, Validity
 from vitbench.errors import ResultsUnreadable
 from vitbench.matrix import run_labels
 from vitbench.records import Footer, Record, RequirementRecord, VerdictRecord
-from vitbench.reports import model
+from vitbench.reports import model, render
 from vitbench.requirement import Level, Status, Verdict
 
 FOOTER = Footer(finished_at="2026-11-22T15:50:44+00:00", status="complete", duration_s=762.4)
@@ -133,6 +133,24 @@ def test_a_status_of_a_later_version_is_shown_by_its_own_word(tmp_path: Path) ->
     assert area.rows[0].outcomes[0].mark.word == "flaky today"
 
 
+def test_what_was_measured_under_other_conditions_than_the_headline_is_led_to(tmp_path: Path) -> None:
+    cells = [
+        measurement("timm", 0.1, 4),
+        measurement("reference", 0.1, 4),
+        measurement("torchvision", 0.1, 4, model="Ti/16@64"),
+    ]
+    report = model.build([run_of([header(), *cells], tmp_path)])
+    rows = {one.implementation: (one.measurement, one.elsewhere) for one in report.judgements}
+    (here, nothing), (missing, other) = rows["timm"], rows["torchvision"]
+    assert here is not None
+    assert (nothing, missing) == (None, None)
+    assert other is not None
+    page = render.render(report)
+    assert f'href="#{other.anchor}">measured under other conditions</a>' in page
+    assert f'<tr id="{other.anchor}"' in page
+    assert "not measured" not in page
+
+
 def test_the_headline_compares_what_most_implementations_were_measured_under(report: model.Report) -> None:
     assert report.headline is not None
     assert report.headline.title.startswith("inference, Ti/16@224, float32, batch 4, eager, cpu")
@@ -174,7 +192,10 @@ def test_a_bar_whose_figure_cannot_be_believed_is_marked(
 
 
 def test_charts_are_titled_by_what_tells_them_apart(report: model.Report) -> None:
-    assert [chart.title for chart in report.charts.bars] == ["inference, batch 4", "training, batch 8"]
+    assert [chart.title for chart in report.charts.bars] == [
+        "Throughput: inference, batch 4",
+        "Throughput: training, batch 8",
+    ]
     assert "Ti/16@224" in report.shared_conditions
 
 

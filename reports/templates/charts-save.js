@@ -1,5 +1,6 @@
 "use strict";
-// A chart as a file of its own for a paper or a slide: its title and its key with it, in light colours on white.
+// A chart as a file of its own for a paper or a slide, in light colours on white: with its title, on what it was measured, its
+// key and how to read it.
 {
   const SCALE = 3; // pixels of a PNG to one of the page
   const element = (name, attributes, text = "") => {
@@ -37,8 +38,8 @@
     return copy;
   };
 
-  const keyOf = (figure, width) => {
-    let [x, y] = [8, 42];
+  const keyOf = (figure, width, from) => {
+    let [x, y] = [8, from + 18];
     const parts = [...figure.querySelectorAll(".legend [aria-pressed=true]")].flatMap((button) => {
       const across = 36 + charts.textWidth(button.textContent);
       if (x + across > width && x > 8) [x, y] = [8, y + 20];
@@ -49,20 +50,52 @@
       x += across;
       return [swatch, label];
     });
-    return { parts, end: parts.length ? y + 10 : 26 };
+    return { parts, end: parts.length ? y + 10 : from + 6 };
+  };
+
+  // Lines that fit, also in the wider letters of a reader without the page's own; a word that is too long is parted.
+  const linesOf = (text, room) => {
+    const fits = (line) => charts.textWidth(line) <= room;
+    const lines = [""];
+    for (const word of text.trim().split(/\s+/)) {
+      const joined = lines.at(-1) ? `${lines.at(-1)} ${word}` : word;
+      if (fits(joined)) {
+        lines.splice(-1, 1, joined);
+        continue;
+      }
+      if (lines.at(-1)) lines.push("");
+      for (const letter of word) {
+        if (fits(lines.at(-1) + letter)) lines.push(lines.pop() + letter);
+        else lines.push(letter);
+      }
+    }
+    return lines;
+  };
+
+  // Paragraphs one below the other from a height on, and where they end.
+  const paragraphs = (texts, width, from, attributes = {}) => {
+    const lines = texts.filter(Boolean).flatMap((text) => linesOf(text, (width - 16) * 0.88));
+    const parts = lines.map((line, index) => element("text", { x: 8, y: from + 12 + 16 * index, ...attributes }, line));
+    return { parts, end: from + 16 * lines.length };
   };
 
   const standalone = (figure) => {
     const shown = figure.querySelector(".plot-area > svg");
     const [width, height] = [shown.width.baseVal.value, shown.height.baseVal.value];
     const { fontFamily, color } = getComputedStyle(document.body);
-    const { parts, end } = keyOf(figure, width);
-    const chart = resolved(shown);
-    chart.setAttribute("y", end);
-    const whole = height + end + 6;
+    const { chart } = charts.state.get(figure.querySelector("[data-chart]").dataset.chart);
+    const title = paragraphs([figure.querySelector("figcaption").textContent], width, 6, { "font-weight": 600 });
+    const conditions = paragraphs([chart.caption[0]], width, title.end);
+    const key = keyOf(figure, width, conditions.end);
+    const told = [...figure.querySelectorAll(":scope > p")].map((told) => told.textContent);
+    const reading = paragraphs([...chart.caption.slice(1), ...told], width, key.end + height + 6);
+    const drawing = resolved(shown);
+    drawing.setAttribute("y", key.end);
+    drawing.setAttribute("overflow", "visible"); // of a label in the deeper letters of another font
+    const whole = reading.end + 8;
     const file = element("svg", { width, height: whole, viewBox: `0 0 ${width} ${whole}`, "font-family": fontFamily, "font-size": 12, fill: color });
-    const title = element("text", { x: 8, y: 18, "font-weight": 600 }, figure.querySelector("figcaption").textContent);
-    file.append(element("rect", { width: "100%", height: "100%", fill: "#fff" }), title, ...parts, chart);
+    const ground = element("rect", { width: "100%", height: "100%", fill: "#fff" });
+    file.append(ground, ...[title, conditions, key].flatMap(({ parts }) => parts), drawing, ...reading.parts);
     return file;
   };
 
