@@ -93,7 +93,9 @@ def test_on_paper_pictures_and_figures_are_there(browser: Browser, page: Path) -
         assert browser.visible(".picture") == 6
         charts = browser.run("document.querySelectorAll('.study .chart').length")
         assert charts == 4
-        assert browser.visible(".study-figures table") == 3 + charts  # the figures of three studies, and behind each chart
+        assert (
+            browser.visible(".study-figures table") == 3 + charts
+        )  # the figures of three studies, and behind each chart
     finally:
         browser.send("Emulation.setEmulatedMedia", media="")
 
