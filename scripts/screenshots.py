@@ -21,6 +21,8 @@ FIRST_SCREENS = {
 }
 PARTS = {  # the page, and where of it the picture begins and ends
     "charts.png": ("report.html", "#throughput .charts", "#throughput .charts"),
+    "site.png": ("site/index.html", "#summary", "#turns"),
+    "history.png": ("site/history.html", "#summary", "section:last-of-type"),
     "comparison.png": ("comparison.html", "#differences-title", "#differences .charts"),
 }
 EDGE = "document.querySelector('{}').getBoundingClientRect().{}"

@@ -11,4 +11,5 @@ run=${1:-$work/run/results.jsonl}
 [ $# -gt 0 ] || python -m vitbench.run --output "$work/run"
 python -m vitbench.report "$run" -o "$work/report.html"
 [ $# -lt 2 ] || python -m vitbench.report "$2" "$run" -o "$work/comparison.html"
+python -m vitbench.report reports/published/timm-releases -o "$work/site"
 python scripts/screenshots.py "$work" docs/images
