@@ -14,6 +14,7 @@ from vitbench.idx import FILES, DataUnusable, idx_file, read_idx
 
 DIGITS = "digits"
 _DIGITS_TEST = 500  # of 1797
+_FEWEST_TO_SPLIT = 4  # classes: two and two
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +88,19 @@ class Dataset:
         """(H, W), as they come."""
         height, width = self.train.images.shape[2:]
         return int(height), int(width)
+
+    def split(self, share: float) -> tuple[range, range]:
+        """The classes in two parts, to transfer from the first to the second; ``share`` of them are in the first.
+
+        Raises:
+            DataUnusable: there are too few classes for two parts that each tell some apart.
+        """
+        if self.classes < _FEWEST_TO_SPLIT:
+            raise DataUnusable(
+                f"{self.name} has {self.classes} classes; to transfer from some to others takes four or more"
+            )
+        first = round(share * self.classes)
+        return range(first), range(first, self.classes)
 
     def __str__(self) -> str:
         height, width = self.image_size

@@ -6,7 +6,6 @@ from typing import Any
 
 from vitbench.candidate import Candidate
 from vitbench.datasets import Dataset, Labelled
-from vitbench.idx import DataUnusable
 from vitbench.learner import Learner, ResNetLearner, ViTLearner
 from vitbench.reference.config import ViTConfig
 from vitbench.reference.recipes import TABLE_4, Recipe, pretraining
@@ -114,14 +113,8 @@ def tasks(data: Dataset, channels: int, device: str) -> Tasks:
     Raises:
         DataUnusable: there are too few classes.
     """
-    if data.classes < 4:  # noqa: PLR2004  # two and two
-        raise DataUnusable(
-            f"{data.name} has {data.classes} classes; to transfer from some to others takes four or more"
-        )
-    split, size = round(_UPSTREAM * data.classes), image_size(data)
-    upstream, downstream = (
-        _task(data, part, size, channels, device) for part in (range(split), range(split, data.classes))
-    )
+    size = image_size(data)
+    upstream, downstream = (_task(data, part, size, channels, device) for part in data.split(_UPSTREAM))
     return Tasks(upstream, downstream, size, channels)
 
 

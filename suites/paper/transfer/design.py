@@ -87,13 +87,8 @@ def tasks(data: Dataset, channels: int, device: str) -> Tasks:
     Raises:
         DataUnusable: there are too few classes, or too few pixels.
     """
-    if data.classes < 4:  # noqa: PLR2004  # two and two
-        raise DataUnusable(
-            f"{data.name} has {data.classes} classes; to transfer from some to others takes four or more"
-        )
+    first, rest = data.split(_UPSTREAM)
     lower, higher, patch = zip(*(_side(length) for length in data.image_size), strict=True)
-    split = round(_UPSTREAM * data.classes)
-    first, rest = range(split), range(split, data.classes)
     return Tasks(
         _task(data, first, lower, channels, device),
         _task(data, first, higher, channels, device),
