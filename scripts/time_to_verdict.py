@@ -1,8 +1,10 @@
 """How long a verdict takes, start-up included: whole processes, timed from outside, and the slowest requirements.
 
     python scripts/time_to_verdict.py --impl timm --preset quick --runs 5
+    python scripts/time_to_verdict.py --impl timm --impl timm.models.vision_transformer:VisionTransformer
 
-The figures are seconds of wall clock on whatever else the machine was doing; minimum and median are both shown.
+The second shows what it costs to do without an adapter. Of an implementation that fails, the diagnosis is timed too, by itself;
+it is a part of the verdict's time. The figures are seconds of wall clock on whatever else the machine was doing; minimum and median are both shown.
 """
 
 import argparse
@@ -13,9 +15,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from vitbench.records import RequirementRecord
 from vitbench.registry import installed
-from vitbench.results import read
+from vitbench.results import Run, read
 
 
 def main() -> int:
@@ -28,23 +29,28 @@ def main() -> int:
     options = parser.parse_args()
     names = options.impl or installed()
     times: dict[str, list[float]] = {name: [] for name in names}
-    records: dict[str, list[RequirementRecord]] = {}
+    told: dict[str, Run] = {}
     for run in range(options.runs):
         for name in names:
             print(f"run {run + 1} of {options.runs}: {name}", file=sys.stderr)
-            seconds, records[name] = judge(name, options.preset)
+            seconds, told[name] = judge(name, options.preset)
             times[name].append(seconds)
-    print(f"{'implementation':<16} {'min s':>7} {'median s':>9} {'max s':>7}   slowest requirements (s)")
+    wide = max(len("implementation"), *map(len, names))
+    print(
+        f"{'implementation':<{wide}} {'min s':>7} {'median s':>9} {'max s':>7} {'diagnosis':>10}   slowest requirements (s)"
+    )
     for name in names:
-        slowest = sorted(records[name], key=lambda record: -record.duration_s)[: options.slowest]
+        slowest = sorted(told[name].requirements, key=lambda record: -record.duration_s)[: options.slowest]
         listed = ", ".join(f"{record.id} {record.duration_s:.2f}" for record in slowest)
-        seconds = times[name]
-        print(f"{name:<16} {min(seconds):7.1f} {statistics.median(seconds):9.1f} {max(seconds):7.1f}   {listed}")
+        seconds, (verdict,) = times[name], told[name].verdicts
+        diagnosis = "–" if verdict.diagnosis is None else f"{verdict.diagnosis.duration_s:.1f}"
+        figures = f"{min(seconds):7.1f} {statistics.median(seconds):9.1f} {max(seconds):7.1f} {diagnosis:>10}"
+        print(f"{name:<{wide}} {figures}   {listed}")
     return 0
 
 
-def judge(name: str, preset: str) -> tuple[float, list[RequirementRecord]]:
-    """One whole pytest process: seconds of wall clock, and its records."""
+def judge(name: str, preset: str) -> tuple[float, Run]:
+    """One whole pytest process: seconds of wall clock, and its results."""
     with tempfile.TemporaryDirectory() as folder:
         results = Path(folder, "run.jsonl")
         command = [
@@ -65,7 +71,7 @@ def judge(name: str, preset: str) -> tuple[float, list[RequirementRecord]]:
         seconds = time.perf_counter() - start
         if not results.is_file():
             raise SystemExit(f"{name}: no results\n{done.stdout}")
-        return seconds, list(read(results).requirements)
+        return seconds, read(results)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -141,6 +142,24 @@ def test_a_candidate_that_is_right_gets_no_name_and_no_stage() -> None:
     found = diagnosis_of(ReferenceAdapter())
     assert (found.causes, found.stage) == ((), "")
     assert found.sentence.startswith("none: it computes what the paper's ViT computes")
+
+
+@pytest.mark.parametrize(("kind", "named"), [(None, []), ("bilinear", ["resize-bilinear"])])
+def test_positions_resized_in_float32_are_not_taken_for_a_defect(kind: str | None, named: list[str]) -> None:
+    """Of a model that takes other sizes, and shows no table: its logits alone say it."""
+
+    class Single(Bare):
+        def at_image_size(self, model: Model, image_size: tuple[int, int]) -> Model:
+            def single(table: Tensor, grid: tuple[int, int], new: tuple[int, int], own: Any, **given: Any) -> Tensor:
+                return resize(table.float(), grid, new, kind or own, **given).to(table.dtype)
+
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(vit, "resize_position_embedding", single)
+                return self._inner.at_image_size(model, image_size)
+
+    resize = vit.resize_position_embedding
+    found = diagnosis_of(Single(ReferenceAdapter()))
+    assert [cause.id for cause in found.causes] == named
 
 
 def test_the_search_ends_when_its_time_is_over() -> None:

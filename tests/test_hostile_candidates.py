@@ -29,14 +29,16 @@ def adapter(pytester: pytest.Pytester, methods: str = "", *, before: str = "") -
     return "mine.py"
 
 
-def judge(pytester: pytest.Pytester, impl: str, requirements: str, *options: str) -> tuple[pytest.RunResult, Run]:
+def judge(
+    pytester: pytest.Pytester, impl: str, requirements: str, *options: str, diagnose: bool = False
+) -> tuple[pytest.RunResult, Run]:
     """A real run of some requirements, and its records."""
     result = pytester.runpytest_inprocess(
         "--pyargs",
         "vitbench.suites.conformance",
         "-p",
         "no:cacheprovider",
-        "--no-diagnosis",  # takes longer than what is judged here
+        *(() if diagnose else ("--no-diagnosis",)),  # takes longer than what is judged here
         *("--impl", impl, "--results", "run.jsonl", "-k", " or ".join(requirements.split())),
         *options,
     )
@@ -86,6 +88,32 @@ def representation(self, model, images):
     assert lost.example.startswith("image 4×9, patch 2×3")
     assert lost.reproduce.endswith("-k VIT-TOKEN-LENGTH --impl mine.py --preset quick --seed 0")
     assert run.complete
+
+
+@needs_forks
+@pytest.mark.parametrize(
+    ("ending", "told"),
+    [
+        ("while True: pass", "none: it hung while it was judged, and was asked no more"),
+        ("os._exit(3)", "none: while the cause was looked for, its process exited with code 3"),
+    ],
+    ids=["hangs", "leaves"],
+)
+def test_why_there_is_no_diagnosis_is_told(pytester: pytest.Pytester, ending: str, told: str) -> None:
+    """Of what is lost in a check, and would be again."""
+    impl = adapter(
+        pytester,
+        f"""
+def logits(self, model, images):
+    if images.shape[-1] != images.shape[-2]:  # which the smoke stage does not try
+        {ending}
+    return super().logits(model, images)
+""",
+    )
+    options = ("--time-limit", "2")
+    result, _ = judge(pytester, impl, "VIT-HEAD-LOGITS", *options, diagnose=True)
+    result.stdout.fnmatch_lines([f"DIAGNOSIS    {told}*"])
+    result.stdout.no_fnmatch_line("  took:*")
 
 
 @needs_forks

@@ -15,7 +15,7 @@ import pytest
 from _pytest.runner import runtestprotocol
 
 from vitbench.check import Judgement, is_slow
-from vitbench.diagnosis.record import Diagnosis, from_json
+from vitbench.diagnosis.record import BUDGET_S, Diagnosis, from_json
 from vitbench.evidence import Evidence, watching
 from vitbench.forked import AVAILABLE, Forked, NoAnswer, Tell
 from vitbench.imports import undisturbed_imports
@@ -51,7 +51,6 @@ class Supervisor:
         self._limit_s = float(config.option.time_limit or TIME_LIMIT_S)
         self._longest_s = 0.0  # of all the examples that ended
         self._hung = False
-        self._lost_some = False
         self._fork: Forked | None = None
         self._frozen = False  # in the fork: whether the garbage collector leaves alone what was imported
 
@@ -80,21 +79,23 @@ class Supervisor:
             answer = self._ask({"question": "judge", "item": place, "next": following}, limit_s)
         except NoAnswer as lost:
             self._hung |= lost.hung
-            self._lost_some = True
             return [self._lost(item, _why(lost, limit_s, self._limit_s), lost.told, start)]
         return [self._report(data) for data in answer]
 
-    def diagnosed(self, requirements: Sequence[str]) -> Diagnosis | None:
-        """Why these requirements failed; None where the candidate did not survive a check, or does not survive this."""
-        if self._lost_some:
-            return None
+    def diagnosed(self, requirements: Sequence[str]) -> Diagnosis:
+        """Why these requirements failed; of a candidate that hung, or does not survive this either, that it is not known."""
+        if self._hung:
+            return self._undiagnosed(requirements, "it hung while it was judged, and was asked no more")
         try:
             if self._fork is None:
                 self._loaded()
             limit_s = max(self._limit_s, 2 * TIME_LIMIT_S)  # its own budget ends it before
             return from_json(self._ask({"question": "diagnose", "requirements": list(requirements)}, limit_s))
-        except NoAnswer:
-            return None
+        except NoAnswer as lost:
+            return self._undiagnosed(requirements, f"while the cause was looked for, {lost}")
+
+    def _undiagnosed(self, requirements: Sequence[str], why: str) -> Diagnosis:
+        return Diagnosis.none(why, failed=len(requirements), budget_s=BUDGET_S)
 
     def end(self) -> None:
         """End the process that judges."""

@@ -4,13 +4,12 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from vitbench.candidate import Candidate
 from vitbench.deviations.deviation import Rewriting
 from vitbench.diagnosis.compared import FLOAT32_INSIDE_RELATIVE, SEMANTICS_RELATIVE, relative_error
-from vitbench.diagnosis.questions import OfModel, Question, Table
+from vitbench.diagnosis.questions import OfModel, Question, Resized, Table
 from vitbench.errors import HarnessError, NotSupported, RequirementFailed
 
 _LARGE = 20_000  # pixels of a batch: what takes so long that few deviations can be tried on it
@@ -52,18 +51,16 @@ def answers(
             found = question.asked(candidate)
         except (NotSupported, RequirementFailed):
             continue
-        by_float32 |= isinstance(question, Table) and _on_float32_grid(found, question)
+        error = relative_error(found, question.expected())
+        by_float32 = by_float32 or (error > SEMANTICS_RELATIVE and _resized_by_float32(candidate, question, found))
         rounded = candidate.float32_inside or (by_float32 and question.topic == "positions")
-        tolerance = FLOAT32_INSIDE_RELATIVE if rounded else SEMANTICS_RELATIVE
-        yield Answer(question, found, relative_error(found, question.expected()), tolerance)
+        yield Answer(question, found, error, FLOAT32_INSIDE_RELATIVE if rounded else SEMANTICS_RELATIVE)
 
 
-def _on_float32_grid(found: Tensor, question: Table) -> bool:
-    resized = found[
-        :, int(question.conventions.class_token_has_position) :
-    ]  # the class token's row may be kept as it is
-    kept = question.grid == question.new_grid
-    return found.dtype == torch.float64 and not kept and torch.equal(resized, resized.float().double())
+def _resized_by_float32(candidate: Candidate, question: Question, found: Tensor) -> bool:
+    if isinstance(question, Table):
+        return question.by_float32(found)
+    return isinstance(question, Resized) and question.by_float32(candidate)
 
 
 def error_of(rewriting: Rewriting, answer: Answer) -> float:

@@ -12,13 +12,10 @@ from vitbench.diagnosis.asked import CONFIRMING, SUGGESTING, TOPICS, Round, isol
 from vitbench.diagnosis.explained import Check, Explained, explained
 from vitbench.diagnosis.known import known
 from vitbench.diagnosis.place import first_divergence
-from vitbench.diagnosis.record import Cause, Diagnosis
+from vitbench.diagnosis.record import BUDGET_S, Cause, Diagnosis
 from vitbench.diagnosis.search import Found, search
 from vitbench.diagnosis.stages import Place
 from vitbench.diagnosis.words import agreeing, evidence_of, sentence_of
-
-BUDGET_S = 10.0
-"""For all of it, in processor time, so that the same is found on a busy machine. A passing run takes nothing of it."""
 
 _WAITING = 6
 """Who compiles in other processes, or waits for a device, takes little of that: a sixth of the time waited counts too."""
@@ -135,11 +132,9 @@ def _place_of(cause: Rewriting, candidate: Candidate, first: Answer) -> Place | 
 def _agreeing(
     given: Sequence[Answer], failures: Failures, budget_s: float, duration_s: float, *, out_of_time: bool
 ) -> Diagnosis:
-    return Diagnosis(
-        sentence=agreeing(given),
-        evidence="",
+    return Diagnosis.none(
+        agreeing(given),
         failed=failures.count,
-        tried=0,
         out_of_time=out_of_time,
         budget_s=budget_s,
         duration_s=duration_s,

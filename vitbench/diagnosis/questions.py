@@ -23,7 +23,7 @@ from vitbench.reference import vit
 from vitbench.reference.config import Conventions
 from vitbench.reference.parameters import exercised_weights
 from vitbench.reference.vit import Tap, ViT, no_tap
-from vitbench.trial import Trial, Weights
+from vitbench.trial import Trial, Weights, bends
 
 _FORWARD = ViT.forward  # as it is before anything is replaced
 
@@ -162,6 +162,14 @@ class Table:
         resize = ReferenceAdapter(self.conventions).resize_position_embedding
         return self._gradient(resize) if self.with_gradient else resize(self._table, self.grid, self.new_grid)
 
+    def by_float32(self, found: Tensor) -> bool:
+        """Whether an answer lies on float32's grid, as if computed in it; not of a table that kept its size."""
+        resized = found[
+            :, int(self.conventions.class_token_has_position) :
+        ]  # the class token's row may be kept as it is
+        kept = self.grid == self.new_grid
+        return found.dtype == torch.float64 and not kept and torch.equal(resized, resized.float().double())
+
     @property
     def _table(self) -> Tensor:
         return position_table(self.grid, 5, self.seed, class_row=self.conventions.class_token_has_position)
@@ -192,8 +200,20 @@ class Resized(OfModel):
         """The candidate's answer."""
         if not candidate.offers("at_image_size"):
             raise NotSupported("no at_image_size()")
-        resized = candidate.call("at_image_size", self.trial(candidate).model, self.size)
-        return as_tensor(candidate.call("logits", resized, self.images), "logits()")
+        return self._logits(self.trial(candidate))
+
+    def by_float32(self, candidate: Candidate) -> bool:
+        """Whether positions are resized in float32: of a table that grows smoothly the logits go in steps."""
+
+        def answer(step: float) -> Tensor:
+            table = {"position_embedding": self.weights["position_embedding"] * (1 + step)}
+            return self._logits(candidate.trial(self.case, {**self.weights, **table}, exactly=True))
+
+        return bends(answer)
+
+    def _logits(self, trial: Trial) -> Tensor:
+        resized = trial.candidate.call("at_image_size", trial.model, self.size)
+        return as_tensor(trial.candidate.call("logits", resized, self.images), "logits()")
 
     def expected(self) -> Tensor:
         """The reference's, as it is now."""

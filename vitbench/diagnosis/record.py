@@ -2,9 +2,12 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from vitbench.wording import plural
+
+BUDGET_S = 10.0
+"""For all of a diagnosis, in processor time, so that the same is found on a busy machine. A passing run takes nothing of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,9 +32,14 @@ class Diagnosis:
     explained: Sequence[str] = field(default_factory=tuple)  # of these, what the named deviation fails too
     unexplained: Sequence[str] = field(default_factory=tuple)  # what it passes
     tried: int  # deviations, and pairs of them
-    out_of_time: bool
+    out_of_time: bool = False
     budget_s: float
-    duration_s: float
+    duration_s: float = 0.0
+
+    @classmethod
+    def none(cls, why: str, **more: Any) -> Self:
+        """Of an implementation whose failures have no cause that could be named or placed."""
+        return cls(sentence=f"none: {why}", evidence="", tried=0, **more)
 
     @property
     def remedy(self) -> str:
@@ -56,7 +64,9 @@ class Diagnosis:
         return f"{self.duration_s:.1f} s of processor time, of {self.budget_s:g} s at most; {tried} tried{ended}"
 
     def parts(self) -> Iterator[tuple[str, str]]:
-        """Everything behind the sentence, each with the word for it."""
+        """Everything behind the sentence, each with the word for it; of a diagnosis that names and places nothing, nothing."""
+        if not (self.causes or self.stage or self.out_of_time):
+            return iter(())
         evidence = "; ".join(
             filter(None, (self.evidence, self.stage and f"the first stage that diverges: {self.stage}"))
         )

@@ -24,11 +24,11 @@ def sentence_of(causes: Sequence[Rewriting], place: Place) -> str:
 
 
 def agreeing(given: Sequence[Answer]) -> str:
-    """Where nothing asked diverges."""
+    """Why there is no diagnosis where nothing asked diverges."""
     if not given:
-        return "none: it answers nothing that it was asked, so nothing can be compared"
+        return "it answers nothing that it was asked, so nothing can be compared"
     return (
-        f"none: it computes what the paper's ViT computes in {_counted(given)}; what it fails lies elsewhere, in what it "
+        f"it computes what the paper's ViT computes in {_counted(given)}; what it fails lies elsewhere, in what it "
         "refuses or accepts, or in sizes that were not asked"
     )
 
