@@ -1,6 +1,7 @@
 """A candidate is called so that nothing it does can disturb the judgement, and nothing it returns can break a check."""
 
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from types import SimpleNamespace
@@ -135,6 +136,15 @@ def test_a_use_of_the_global_random_state_is_reported_and_not_undone() -> None:
 
 def test_a_generator_of_its_own_is_nobodys_business() -> None:
     assert logits_of(lambda _images: torch.rand((), generator=torch.Generator().manual_seed(0)))[1] == []
+
+
+def test_a_warning_is_no_failure_whatever_those_who_run_the_tests_make_of_theirs() -> None:
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("error")
+        assert logits_of(lambda _images: warnings.warn("old", DeprecationWarning, stacklevel=1))[0] is None
+        with pytest.raises(DeprecationWarning):
+            warnings.warn("own", DeprecationWarning, stacklevel=1)
+    assert [str(one.message) for one in told] == ["old"]
 
 
 def test_several_changes_are_all_reported() -> None:

@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,14 @@ def test_looking_for_a_package_does_not_import_it(site: Path) -> None:
     write(site, {"my_loud/__init__.py": "raise RuntimeError('imported')"})
     assert Registration("loud", "my_loud:x", "my_loud").installed
     assert "my_loud" not in sys.modules
+
+
+def test_an_adapter_may_warn_while_it_is_imported(site: Path) -> None:
+    write(site, {"my_old.py": f"import warnings\nwarnings.warn('old', DeprecationWarning)\n{ADAPTER}"})
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("error")
+        assert resolve("my_old.py").name == "mine"
+    assert [str(one.message) for one in told] == ["old"]
 
 
 def test_a_name_whose_package_is_missing_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

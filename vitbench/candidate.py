@@ -32,6 +32,7 @@ from vitbench.hybrid_trial import HybridTrial
 from vitbench.isolation import Isolation
 from vitbench.reference.parameters import exercised_weights
 from vitbench.trial import Trial, Weights, rounds_to_float32
+from vitbench.warned import warnings_warn
 from vitbench.watching import OPTIONS, ignored_options
 
 _PLAIN = ViTConfig(
@@ -88,7 +89,7 @@ class ForeignCode:
         """
         isolation = Isolation(grad=grad)
         try:
-            with isolation:
+            with isolation, warnings_warn():
                 return run()
         except NotSupported:
             raise

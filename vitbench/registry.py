@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from vitbench.errors import AdapterBroken, AdapterNotFound, VitbenchError
+from vitbench.warned import warnings_warn
 
 if TYPE_CHECKING:
     from vitbench.adapter import Adapter
@@ -319,7 +320,8 @@ def _adapter_in(module: ModuleType, origin: str) -> Any:
 def _spec(module_name: str) -> Any:
     """The module's spec, or None; a parent that is missing counts as None, one that fails to import as broken."""
     try:
-        return importlib.util.find_spec(module_name)
+        with warnings_warn():
+            return importlib.util.find_spec(module_name)
     except ModuleNotFoundError as error:
         if f"{module_name}.".startswith(f"{error.name}."):
             return None
@@ -341,7 +343,8 @@ def _import(module_name: str, asked: _Asked) -> ModuleType:
 def _importing(asked: _Asked) -> Iterator[None]:
     """Turns whatever foreign code raises into one line that names the cause."""
     try:
-        yield
+        with warnings_warn():
+            yield
     except VitbenchError:
         raise
     except Exception as error:
