@@ -15,7 +15,16 @@ from sample_studies import hostile_study, studies
 from sample_traces import hostile_trace, traces
 
 from vitbench.diagnosis.record import Cause, Diagnosis
-from vitbench.records import Footer, Header, MeasurementRecord, Outcome, Record, RequirementRecord, VerdictRecord
+from vitbench.records import (
+    Footer,
+    Header,
+    MeasurementRecord,
+    Outcome,
+    Ran,
+    Record,
+    RequirementRecord,
+    VerdictRecord,
+)
 from vitbench.requirement import Level, Status, tally, verdict
 from vitbench.results import ResultsWriter, Run, read
 
@@ -341,7 +350,8 @@ def records() -> list[Record]:
     """A whole run that came to its end."""
     footer = Footer(finished_at="2026-11-22T15:50:44+00:00", status="complete", duration_s=762.4)
     cells = [record for name in VERSIONS for record in judged(name)]
-    return [header(), *cells, *measurements(), *studies(), *traces(), footer]
+    ran = Ran(cell=cells[-1].cell, started_at="2026-11-22T15:38:03.250+00:00", duration_s=41.5, timed=False)
+    return [header(), *cells, *measurements(), *studies(), *traces(), ran, footer]
 
 
 def unfinished() -> list[Record]:

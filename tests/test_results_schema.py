@@ -24,6 +24,7 @@ from vitbench.records import (
     MeasurementRecord,
     Memory,
     Outcome,
+    Ran,
     Record,
     RequirementRecord,
     StudyRecord,
@@ -45,7 +46,7 @@ SCHEMA: dict[str, Any] = json.loads(
 VALIDATOR = Draft202012Validator(SCHEMA)
 KINDS: dict[str, type[Any]] = {
     record.kind: record
-    for record in (Header, RequirementRecord, VerdictRecord, MeasurementRecord, StudyRecord, TraceRecord, Footer)
+    for record in (Header, RequirementRecord, VerdictRecord, MeasurementRecord, StudyRecord, TraceRecord, Ran, Footer)
 }
 PARTS: dict[str, type[Any]] = {
     "tally": Tally,

@@ -51,9 +51,9 @@ class Machine:
         return self.folder / RESULTS
 
     def stop_after(self, cells: int) -> None:
-        """What a run leaves that is killed after so many cells."""
+        """What a run leaves that is killed after so many cells, each a result and when it ran."""
         lines = self.results.read_text().splitlines(keepends=True)
-        self.results.write_text("".join(lines[: 1 + cells]))
+        self.results.write_text("".join(lines[: 1 + 2 * cells]))
         self.ran.clear()
 
 
@@ -137,15 +137,16 @@ def test_a_file_cut_anywhere_loses_no_whole_record_and_its_cut_part_is_kept_asid
     lines = whole.splitlines(keepends=True)
     ends = [sum(map(len, lines[: n + 1])) for n in range(len(lines))]
     now = read(machine.results).header
-    for cut in [*range(ends[0] + 1, ends[2], 97), ends[1] - 1, ends[1], ends[1] + 1, ends[2] - 1]:
+    for cut in [*range(ends[0] + 1, ends[4], 97), *(end + by for end in ends[1:4] for by in (-1, 0, 1)), ends[4] - 1]:
         machine.results.write_bytes(whole[:cut])
         found = resume.earlier(machine.results)
         assert found is not None
         resume.require_same(found, now, machine.folder)
         resume.go_on(machine.results, found, "2026-11-22T15:38:02+00:00")
         mended, kept = read(machine.results), sum(end - 1 <= cut for end in ends) - 1
-        assert (len(mended.measurements), mended.damaged_lines) == (kept, 0)
-        assert len(found.finished) == kept
+        cells = (kept + 1) // 2  # a result, and then when it ran
+        assert (len(mended.measurements), mended.damaged_lines) == (cells, 0)
+        assert len(found.finished) == cells
         aside = machine.folder / resume.SET_ASIDE
         rest = whole[:cut].splitlines()[1 + kept :]
         assert (aside.read_bytes().splitlines() if aside.exists() else []) == rest
@@ -315,7 +316,7 @@ def test_a_disk_that_fills_up_ends_the_run_with_what_was_saved_and_the_run_can_g
 ) -> None:
     machine.run()
     lines = machine.results.read_bytes().splitlines(keepends=True)
-    room = sum(map(len, lines[:3])) + 50  # two results, and a part of the third
+    room = sum(map(len, lines[:5])) + 50  # two cells with their times, and a part of the third's result
     machine.results.unlink()
     machine.ran.clear()
     capsys.readouterr()

@@ -56,6 +56,7 @@ def _part(run: Run, names: set[str]) -> Run:
         searches=of(run.searches),
         studies=of(run.studies),
         traces=[trace for trace in run.traces if trace.cell in kept],
+        ran=[one for one in run.ran if one.cell in kept],
         timers=[],
     )
 

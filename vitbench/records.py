@@ -1,4 +1,4 @@
-"""What a run records: a header, a record per requirement, verdict, measurement, study and trace, and a footer.
+"""What a run records: a header, a record per requirement, verdict, measurement, study, trace and cell's process, and a footer.
 
 ``vitbench.results`` writes them as lines of JSON and reads them again; ``docs/results.schema.json`` is their schema.
 """
@@ -246,6 +246,17 @@ class StudyRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Ran:
+    """When the process of a cell ran, from its start to its end: with its imports and waits, which its result leaves out."""
+
+    kind: ClassVar[str] = "ran"
+    cell: str
+    started_at: str  # ISO 8601, UTC, to the millisecond
+    duration_s: float
+    timed: bool  # nothing else of the run ran beside it
+
+
+@dataclass(frozen=True, kw_only=True)
 class Footer:
     """How the run ended."""
 
@@ -255,7 +266,7 @@ class Footer:
     duration_s: float
 
 
-Record = Header | RequirementRecord | VerdictRecord | MeasurementRecord | StudyRecord | TraceRecord | Footer
+Record = Header | RequirementRecord | VerdictRecord | MeasurementRecord | StudyRecord | TraceRecord | Ran | Footer
 
 Result = VerdictRecord | MeasurementRecord | StudyRecord
 """What a cell comes to: one of these ends it."""

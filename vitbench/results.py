@@ -28,6 +28,7 @@ from vitbench.records import (
     Footer,
     Header,
     MeasurementRecord,
+    Ran,
     Record,
     RequirementRecord,
     StudyRecord,
@@ -41,7 +42,7 @@ R = TypeVar("R")
 
 _KINDS: dict[str, type[Record]] = {
     record.kind: record
-    for record in (Header, RequirementRecord, VerdictRecord, MeasurementRecord, StudyRecord, TraceRecord, Footer)
+    for record in (Header, RequirementRecord, VerdictRecord, MeasurementRecord, StudyRecord, TraceRecord, Ran, Footer)
 }
 
 
@@ -63,6 +64,7 @@ class Run:
     timers: Sequence[MeasurementRecord] = ()  # of the suite self: of vitbench, not of implementations
     counts: Sequence[MeasurementRecord] = ()  # of the suite counts: numbers of operators, no times
     studies: Sequence[StudyRecord] = ()  # of the suites paper/…
+    ran: Sequence[Ran] = ()  # when the processes of the cells ran
     damaged_lines: int = 0  # cut in mid-line by a crash; at most the last one of each writer
 
     @property
@@ -216,6 +218,7 @@ def read(path: Path) -> Run:
         timers=apart[SELF],
         counts=apart[COUNTS],
         studies=list({one.cell: one for one in _of(records, StudyRecord)}.values()),
+        ran=_of(records, Ran),
         footer=next(iter(_of(records, Footer)), None),
         damaged_lines=damaged,
     )

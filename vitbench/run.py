@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from vitbench.options import Options, parse
 from vitbench.plan import Cell, plan, widest_first
 from vitbench.process import termination_as_interrupt
 from vitbench.progress import display, waiting
-from vitbench.records import Footer, Header, Outcome
+from vitbench.records import Footer, Header, Outcome, Ran
 from vitbench.requirement import Verdict
 from vitbench.results import ResultsWriter, Run
 from vitbench.suite import load
@@ -163,7 +163,9 @@ def _executed(cells: Sequence[Cell], file: Path, console: Console, until_s: floa
             for event in events:
                 if isinstance(event, Recorded):
                     writer.write(event.record)
-                finished += isinstance(event, Finished)
+                if isinstance(event, Finished):
+                    finished += 1
+                    writer.write(_ran(event))
                 shown.show(event)
             status = OUT_OF_TIME
         status = COMPLETE if finished == len(cells) else status
@@ -226,6 +228,13 @@ def _command_again(arguments: Sequence[str], folder: Path) -> str:
 
 def _report_command(file: Path) -> str:
     return shlex.join(["python", "-m", "vitbench.report", str(file), "-o", str(file.with_name(REPORT))])
+
+
+def _ran(event: Finished) -> Ran:
+    """When the cell's process ran; its end was noticed just now."""
+    started = datetime.now(UTC) - timedelta(seconds=event.duration_s)
+    at = started.isoformat(timespec="milliseconds")
+    return Ran(cell=event.cell.key, started_at=at, duration_s=event.duration_s, timed=event.cell.timed)
 
 
 def _now() -> str:

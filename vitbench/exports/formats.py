@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from vitbench.errors import ResultsUnreadable, UsageError
 from vitbench.exports import badge, junit, latex, markdown, spreadsheet, tables
 from vitbench.parts import name_of, named_in
-from vitbench.records import LIMITS, SELF, Footer, Header, MeasurementRecord
+from vitbench.records import LIMITS, SELF, Footer, Header, MeasurementRecord, Ran
 from vitbench.results import Run, from_line, to_line
 from vitbench.scorecard import Scorecard
 from vitbench.traces.record import TraceRecord
@@ -71,8 +71,8 @@ def _kept(line: str, run: Run, names: set[str]) -> str:
         return line if record.planned == run.header.planned else to_line(run.header)
     if isinstance(record, Footer):
         return line
-    if isinstance(record, TraceRecord):
-        return line if record in run.traces else ""
+    if isinstance(record, TraceRecord | Ran):
+        return line if record in run.traces or record in run.ran else ""
     if isinstance(record, MeasurementRecord) and record.suite in {LIMITS, SELF}:
         return line if record.suite == LIMITS or run.timers else ""
     return line if name_of(record) in names else ""
