@@ -34,7 +34,12 @@ def add_options(parser: pytest.Parser) -> None:
         help="attention kernel to judge alone, in place of --impl: package.module:function or a path kernel.py:function; "
         "the function takes query, key and value, (B, heads, tokens, head dim) each, and returns the same shape",
     )
-    group.addoption("--device", default="cpu", metavar="DEVICE", help="cpu or cuda:N (default: cpu)")
+    group.addoption(
+        "--device",
+        default="cpu",
+        metavar="DEVICE",
+        help="cpu, cuda:N, or cuda: the first GPU, or with pytest-xdist's -n one for each worker (default: cpu)",
+    )
     group.addoption(
         "--preset",
         choices=("quick", "standard", "full"),

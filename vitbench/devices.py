@@ -1,5 +1,6 @@
 """Which devices there are to run on."""
 
+import os
 import re
 
 from vitbench.errors import DeviceUnavailable, UsageError
@@ -28,3 +29,13 @@ def require_device(device: str) -> None:
     if index >= count:
         names = ", ".join(f"{i} = {torch.cuda.get_device_name(i)}" for i in range(count))
         raise DeviceUnavailable(f"there is no GPU {index}; this machine has {names}")
+
+
+def of_this_process(device: str) -> str:
+    """The device of one of pytest-xdist's workers: with ``cuda``, which leaves the choice, a GPU each, in turn."""
+    worker = re.fullmatch(r"gw(\d+)", os.environ.get("PYTEST_XDIST_WORKER", ""))
+    if device != "cuda" or worker is None:
+        return device
+    import torch  # noqa: PLC0415  # as above
+
+    return f"cuda:{int(worker[1]) % torch.cuda.device_count()}"

@@ -17,7 +17,7 @@ import vitbench
 from vitbench import environment, known_failures_file
 from vitbench.candidate import Candidate
 from vitbench.check import Judgement
-from vitbench.devices import require_device
+from vitbench.devices import of_this_process, require_device
 from vitbench.diagnosis.record import Diagnosis
 from vitbench.errors import AdapterBroken, HarnessError, OutputCut, OutputUnwritable, VitbenchError, one_line
 from vitbench.evidence import Evidence
@@ -58,9 +58,10 @@ class Options:
         Raises:
             AdapterNotFound, AdapterBroken: it cannot be had.
         """
+        device = of_this_process(self.device)
         if self.subject == "kernel":
-            return Kernel(resolve_kernel(self.impl), self.impl, self.device)
-        return Candidate(resolve(self.impl), self.device)
+            return Kernel(resolve_kernel(self.impl), self.impl, device)
+        return Candidate(resolve(self.impl), device)
 
 
 @dataclass(frozen=True, kw_only=True)
