@@ -245,6 +245,13 @@ HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
     "no positions": ({"Transformer/posembed_input/pos_embedding": np.zeros(3, np.float32)}, "expected a table"),
     "a grid of words": ({"vitbench/grid": np.array(["2", "8"])}, "vitbench/grid must be two whole numbers"),
     "a negative grid": ({"vitbench/grid": np.array([-2, 8])}, "positive whole numbers"),
+    "a grid cut short": ({"vitbench/grid": header("'<i8'", "(2,)") + bytes(8)}, "two whole numbers, got 8 bytes"),
+    "a header without end": ({CLASS: header("'<f4'", "((1, 1, 12)")}, "cls.npy is no numpy array"),
+    "a header of odd lines": ({CLASS: header("'<f4'", "(1,)}\n  x\n y")}, "cls.npy is no numpy array"),
+    "a size of truth": (
+        {CLASS: header("'<f4'", "(True, 1, 12)") + bytes(48)},
+        "has shape .True, 1, 12.; it is damaged",
+    ),
     "a grid beyond all": ({"vitbench/grid": np.array([2**62, 2**62])}, "no tensor can have the sizes"),
     "a size beyond all": ({"head/kernel": header("'<f4'", f"(0, {2**70})")}, "no tensor can have the sizes"),
 }
@@ -266,7 +273,7 @@ def test_a_sound_archive_of_numpys_own_is_read(tmp_path: Path) -> None:
     assert same(load(tmp_path / "fortran.npz"), checkpoint())
 
 
-@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA])
 def test_an_archive_that_is_cut_or_damaged_anywhere_says_so(tmp_path: Path, compression: int) -> None:
     whole = zipped(tmp_path / "whole.npz", arrays(), compression).read_bytes()
     damaged = tmp_path / "model.npz"

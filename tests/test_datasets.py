@@ -89,6 +89,36 @@ def test_sizes_that_no_compression_reaches_are_refused_before_they_are_read(tmp_
         read_idx(tmp_path / "bomb", 3)
 
 
+def test_a_small_file_that_unpacks_to_gigabytes_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    (tmp_path / "bomb").write_bytes(
+        gzip.compress(struct.pack(">HBB3I", 0, 8, 3, 2000, 1024, 1024) + bytes(2**22)) * 500
+    )
+    with pytest.raises(DataUnusable, match=r"2000 × 1024 × 1024 = 2097152000 bytes, more than its \d+ bytes can"):
+        read_idx(tmp_path / "bomb", 3)
+
+
+def test_a_name_that_no_folder_can_have_is_refused() -> None:
+    with pytest.raises(DataUnusable, match=r"cannot look into a{200}: File name too long"):
+        dataset("a" * 5000)
+
+
+def test_classes_without_a_test_image_cannot_be_judged_by(tmp_path: Path) -> None:
+    pixels, labels = np.zeros((10, 4, 4), np.uint8), np.arange(10, dtype=np.uint8) % 5
+    files = {
+        "train-images": idx(pixels),
+        "train-labels": idx(labels),
+        "t10k-images": idx(pixels),
+        "t10k-labels": idx(labels % 3),
+    }
+    found = dataset(
+        write(tmp_path, **{f"{name}-idx{3 if 'images' in name else 1}-ubyte": data for name, data in files.items()})
+    )
+    with pytest.raises(
+        DataUnusable, match="has no test image of the classes 3 to 4, so that nothing could be judged by them"
+    ):
+        found.split(0.6)
+
+
 def test_what_is_not_there_lists_the_names_looked_for(tmp_path: Path) -> None:
     with pytest.raises(DataUnusable, match="has no training images: none of train-images-idx3-ubyte, "):
         dataset(tmp_path)
@@ -100,7 +130,10 @@ def test_what_is_not_there_lists_the_names_looked_for(tmp_path: Path) -> None:
     ("replaced", "message"),
     [
         ({"t10k-labels-idx1-ubyte": idx(np.array([0, 7], dtype=np.uint8))}, "test label 7 is out of range"),
-        ({"train-labels-idx1-ubyte": idx(np.array([0, 9, 9, 1], dtype=np.uint8))}, "there is no image"),
+        (
+            {"train-labels-idx1-ubyte": idx(np.array([0, 9, 9, 1], dtype=np.uint8))},
+            "no image of 2, 3, 4, 5 and 3 more$",
+        ),
         ({"train-labels-idx1-ubyte": idx(np.zeros(4, dtype=np.uint8))}, "the training labels go from 0 to 0"),
         ({"train-labels-idx1-ubyte": idx(LABELS[:3])}, "has 4 training images and 3 training labels"),
         (

@@ -236,6 +236,27 @@ def test_feature_maps_that_are_no_numbers_are_said_with_their_layer(monkeypatch:
         inductive_bias.measure(CELL)
 
 
+class Constant(ReferenceAdapter):
+    """A candidate whose layers are the same everywhere, and whose attention is no softmax."""
+
+    def block_outputs(self, model: nn.Module, images: Tensor) -> list[Tensor]:
+        return [torch.ones_like(one) for one in super().block_outputs(model, images)]
+
+    def attention(self, model: nn.Module, images: Tensor) -> list[Tensor]:
+        return [2 * one for one in super().attention(model, images)]
+
+
+def test_what_has_no_figure_is_a_gap_and_has_no_interval(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inductive_bias, "MINIATURES", {"quick": TINY})
+    monkeypatch.setattr(inductive_bias, "SEEDS", {"quick": 2})
+    monkeypatch.setattr(inductive_bias, "resolve", lambda name: Constant())
+    record = inductive_bias.measure(CELL)
+    depth = next(one for one in record.curves if one.name == inductive_bias.BY_DEPTH_WHOLE[0])
+    assert ([y is None for y in depth.y], [low is None for low in depth.low]) == ([False, True, True],) * 2
+    (missing,) = [one for one in record.missing if one.hook == "attention"]
+    assert "attention() returned no softmax weights, with rows that sum to 2 to 2" in missing.reason
+
+
 @pytest.mark.usefixtures("tiny")
 def test_another_package_has_what_any_vit_must_have() -> None:
     pytest.importorskip("timm")

@@ -164,6 +164,19 @@ def test_not_a_number_is_said_and_not_drawn(monkeypatch: pytest.MonkeyPatch) -> 
     assert found.outcome == Outcome.MEASURED
 
 
+class Unnormalised(ReferenceAdapter):
+    """A candidate that shows attention before its softmax."""
+
+    def attention(self, model: nn.Module, images: Tensor) -> list[Tensor]:
+        return [one.log() for one in super().attention(model, images)]
+
+
+def test_attention_whose_rows_do_not_sum_to_1_is_said_and_not_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = adapted(monkeypatch, Unnormalised())
+    assert {one.what for one in found.missing} == {inner_views.DISTANCE, inner_views.ROLLOUT}
+    assert "attention() returned no softmax weights, with rows that sum to -" in found.missing[0].reason
+
+
 class Diverging(ReferenceAdapter):
     """A candidate whose loss is not a number from the start."""
 

@@ -1,6 +1,7 @@
 """What the studies train: candidates' ViTs and ResNets, whose head can be replaced by one of zeros; and linear few-shot."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -48,6 +49,16 @@ def test_a_new_head_is_zero_and_everything_else_stays(name: str) -> None:
     with torch.no_grad():
         next(same.module.parameters()).add_(1)
     assert torch.equal(old.representation(images()), before)  # no memory is shared
+
+
+def test_a_representation_of_another_shape_is_said() -> None:
+    class Halved(ReferenceAdapter):
+        def representation(self, model: Any, images: torch.Tensor) -> torch.Tensor:
+            return super().representation(model, images)[1:]
+
+    halved = ViTLearner(Candidate(Halved()), CONFIG, 0)
+    with pytest.raises(RequirementFailed, match=r"returned shape \(1, 16\), expected \(B, D\) = \(2, 16\)"):
+        halved.representation(images())
 
 
 def test_the_reference_is_pre_trained_with_a_hidden_layer_in_its_head_and_timm_without() -> None:

@@ -14,6 +14,7 @@ from vitbench import cell as cell_process
 from vitbench.adapter import Adapter
 from vitbench.adapters.reference import ReferenceAdapter
 from vitbench.candidate import CandidateRaised
+from vitbench.errors import OutputCut
 from vitbench.options import Options
 from vitbench.plan import Cell, plan
 from vitbench.records import Outcome, StudyRecord
@@ -217,6 +218,42 @@ def test_a_candidate_without_representation_is_fine_tuned_all_the_same(
     charts = {(curve.name, curve.series) for curve in record.curves}
     assert (CHARTS["few_shot"], VIT) not in charts
     assert {(CHARTS["few_shot"], RESNET), (CHARTS["fine_tuned"], VIT)} <= charts
+
+
+def test_a_representation_that_is_no_number_is_named_and_the_rest_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: StudyRecord
+) -> None:
+    class Poisoned(ReferenceAdapter):
+        def representation(self, model: Any, images: Tensor) -> Tensor:
+            return super().representation(model, images) * nan
+
+    monkeypatch.setattr(scaling, "resolve", lambda _name: Poisoned())
+    record = ran(CELL, tmp_path)
+    ((hook, reason),) = {(part.hook, part.reason) for part in record.missing}
+    assert (hook, reason.partition(";")[0]) == (
+        "representation",
+        "ViT 16×1, 20 images, seed 0: the representation holds NaN or infinity",
+    )
+    assert record.curves == [curve for curve in whole.curves if (curve.name, curve.series) != (CHARTS["few_shot"], VIT)]
+
+
+def test_what_cannot_be_kept_fails_the_cell_with_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    finished = scaling._Finished.read(tmp_path, "this")
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OutputCut, match=r"found so far in .*scores.json: No space left on device"):
+        finished.add((VIT, 20, 0), scaling.Scores())
+
+
+def test_what_was_not_shown_is_known_after_a_stop(tmp_path: Path) -> None:
+    finished = scaling._Finished.read(tmp_path, "this")
+    finished.not_shown.append("closed offers no representation()")
+    finished.add((VIT, 20, 0), scaling.Scores(upstream=0.5))
+    again = scaling._Finished.read(tmp_path, "this")
+    assert again.not_shown == ["closed offers no representation()"]
+    assert list(again.scores) == [(VIT, 20, 0)]
 
 
 def test_a_training_that_diverges_is_left_out_and_told(

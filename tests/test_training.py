@@ -4,7 +4,7 @@ import subprocess
 import sys
 from collections import Counter
 from dataclasses import replace
-from math import log
+from math import isnan, log, nan
 from pathlib import Path
 
 import pytest
@@ -137,6 +137,27 @@ def test_a_loss_that_is_no_number_stops_the_training_at_its_step() -> None:
         train(model, broken, lessons(), RECIPE, 0)
     assert len(calls) == 4
     assert all(torch.isfinite(weight).all() for weight in weights(model))
+
+
+def test_weights_that_are_no_numbers_after_the_last_step_are_no_end_of_a_training() -> None:
+    model, calls = ViT(CONFIG).train(), []
+
+    def broken(images: Tensor) -> Tensor:
+        calls.append(len(images))
+        found: Tensor = model(images)
+        if len(calls) == RECIPE.steps:  # a loss that is a number, whose gradient is none
+            found = found + 0 * (found - found).sqrt()
+        return found
+
+    with pytest.raises(TrainingDiverged, match=r" holds NaN or infinity after step 20, the last one"):
+        train(model, broken, lessons(), RECIPE, 0)
+    assert len(calls) == RECIPE.steps
+
+
+def test_logits_that_are_no_numbers_have_no_accuracy() -> None:
+    data = lessons()
+    assert isnan(accuracy(lambda images: torch.full((len(images), 2), nan), data))
+    assert accuracy(lambda images: torch.zeros(len(images), 2), data) == 0.5
 
 
 def test_every_image_is_seen_once_before_one_is_seen_again() -> None:

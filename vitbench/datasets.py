@@ -15,6 +15,7 @@ from vitbench.idx import FILES, DataUnusable, idx_file, read_idx
 DIGITS = "digits"
 _DIGITS_TEST = 500  # of 1797
 _FEWEST_TO_SPLIT = 4  # classes: two and two
+_SHOWN = 4  # labels in an error
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,14 +94,21 @@ class Dataset:
         """The classes in two parts, to transfer from the first to the second; ``share`` of them are in the first.
 
         Raises:
-            DataUnusable: there are too few classes for two parts that each tell some apart.
+            DataUnusable: there are too few classes for two parts that each tell some apart, or no image to judge one by.
         """
         if self.classes < _FEWEST_TO_SPLIT:
             raise DataUnusable(
                 f"{self.name} has {self.classes} classes; to transfer from some to others takes four or more"
             )
         first = round(share * self.classes)
-        return range(first), range(first, self.classes)
+        parts = range(first), range(first, self.classes)
+        for part in parts:
+            if not len(self.test.of_classes(part)):
+                raise DataUnusable(
+                    f"{self.name} has no test image of the classes {part.start} to {part.stop - 1}, so that nothing could be "
+                    "judged by them; are training and test files of the same data?"
+                )
+        return parts
 
     def __str__(self) -> str:
         height, width = self.image_size
@@ -159,7 +167,8 @@ def _dataset(name: str, train: Half, test: Half, white: int) -> Dataset:
     missing = sorted(set(range(classes)) - set(train[1].tolist()))
     if missing or classes < 2:  # noqa: PLR2004
         raise DataUnusable(
-            f"{name}: the training labels go from 0 to {classes - 1}, and of {missing or [1]} there is no image"
+            f"{name}: the training labels go from 0 to {classes - 1}, and there is no image of "
+            f"{', '.join(map(str, missing[:_SHOWN])) or '1'}{f' and {len(missing) - _SHOWN} more' if len(missing) > _SHOWN else ''}"
         )
     beyond = sorted(set(test[1].tolist()) - set(range(classes)))
     if beyond:

@@ -22,7 +22,9 @@ _UNSIGNED_BYTES = 8
 _TYPES = {8: "unsigned bytes", 9: "signed bytes", 11: "shorts", 12: "integers", 13: "floats", 14: "doubles"}
 _GZIP = b"\x1f\x8b"
 _DEFLATE_AT_MOST = 1032  # bytes that one compressed byte can stand for
-_LARGEST = 8 * 2**30  # bytes; a thousand times MNIST
+_UNSUSPICIOUS = 2**30  # bytes that a compressed file may unpack to, however small it is; twenty times MNIST
+_LARGEST_RATIO = 100  # beyond that; images hardly compress to a tenth
+_LARGEST = 8 * 2**30  # bytes
 
 
 class DataUnusable(UsageError):
@@ -41,11 +43,14 @@ def idx_file(folder: Path, part: str) -> Path:
     """The file of a part of the data, by any of the names that such files have, compressed or not.
 
     Raises:
-        DataUnusable: there is none; the text lists the names.
+        DataUnusable: there is none, and the text lists the names; or the folder cannot be looked into.
     """
     start, dimensions = FILES[part]
     names = [f"{start}{dot}idx{dimensions}-ubyte{end}" for dot in "-." for end in ("", ".gz")]
-    found = [folder / name for name in names if (folder / name).is_file()]
+    try:
+        found = [folder / name for name in names if (folder / name).is_file()]
+    except OSError as error:  # a folder that nobody may look into, or a name that none can have
+        raise DataUnusable(f"cannot look into {str(folder)[:200]}: {error.strerror or error}") from error
     if not found:
         raise DataUnusable(f"{folder} has no {part}: none of {', '.join(names)}; --data takes a folder as MNIST's")
     return found[0]
@@ -87,7 +92,7 @@ def _opened(path: Path) -> Iterator[tuple[IO[bytes], int]]:
                 yield plain, size
                 return
             with gzip.GzipFile(fileobj=plain) as file:
-                yield file, size * _DEFLATE_AT_MOST  # type: ignore[misc]  # it reads as any file does
+                yield file, min(size * _DEFLATE_AT_MOST, max(_UNSUSPICIOUS, size * _LARGEST_RATIO))  # type: ignore[misc]  # it reads as any file does
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataUnusable(f"{path} is cut or damaged: {error}") from error
     except OSError as error:

@@ -13,7 +13,7 @@ from vitbench.adapter import NotSupported, ViTConfig
 from vitbench.arrays import as_tensor
 from vitbench.candidate import Candidate
 from vitbench.datasets import Labelled
-from vitbench.errors import OutputCut, VitbenchError
+from vitbench.errors import OutputCut, RequirementFailed, VitbenchError
 from vitbench.reference.parameters import authors_weights
 from vitbench.reference.recipes import Recipe
 from vitbench.reference.resnet import ResNet, ResNetConfig
@@ -37,6 +37,7 @@ class Learner(Protocol):
 
         Raises:
             NotSupported: it is not shown.
+            RequirementFailed: what is shown is none.
         """
 
     def with_new_head(self, classes: int, image_size: tuple[int, int], /) -> "Learner":
@@ -70,9 +71,18 @@ class ViTLearner:
         return self.candidate.adapter.logits(self.module, images)
 
     def representation(self, images: Tensor) -> Tensor:
-        """By the hook of that name."""
+        """By the hook of that name.
+
+        Raises:
+            RequirementFailed: the candidate's own code failed, or gave something of another shape.
+        """
         self.module.eval()
-        return as_tensor(self.candidate.call("representation", self.module, images), "representation()")
+        found = as_tensor(self.candidate.call("representation", self.module, images), "representation()")
+        if found.shape != (len(images), self.config.width):
+            raise RequirementFailed(
+                f"representation() returned shape {tuple(found.shape)}, expected (B, D) = {(len(images), self.config.width)}"
+            )
+        return found
 
     def with_new_head(self, classes: int, image_size: tuple[int, int]) -> "ViTLearner":
         """By ``export``, ``load`` and, to another resolution, ``at_image_size``."""

@@ -57,8 +57,28 @@ def finite(tensor: Tensor, what: str) -> Tensor:
     return tensor
 
 
+def mixing(attention: Tensor, what: str) -> Tensor:
+    """The tensor itself: how much of each token every token takes, rows that sum to 1.
+
+    Shapes: (B, h, N+1, N+1), kept.
+    Raises:
+        RequirementFailed: it holds NaN, infinity or less than nothing, or a row of another sum.
+    """
+    sums = finite(attention, what).double().sum(dim=-1)
+    off, least = (sums - 1).abs().max().item(), attention.min().item()
+    if off > _ROUNDING or least < 0:
+        raise RequirementFailed(
+            f"{what}: attention() returned no softmax weights, with rows that sum to {sums.min():.4g} to {sums.max():.4g} "
+            f"and a least weight of {least:.4g}"
+        )
+    return attention
+
+
 def patch_distances(grid: tuple[int, int], patch_size: tuple[int, int]) -> Tensor:
     """Pixels between the centres of each two patches. Shapes: -> (N, N)."""
     y, x = torch.meshgrid(*(torch.arange(length, dtype=torch.float64) for length in grid), indexing="ij")
     centres = torch.stack([y.flatten() * patch_size[0], x.flatten() * patch_size[1]], dim=1)
     return torch.cdist(centres, centres)
+
+
+_ROUNDING = 1e-3  # of a sum of weights in float32, or in half precision

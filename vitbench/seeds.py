@@ -9,6 +9,7 @@ from vitbench.study import Curve, Scalar
 Bounds = tuple[float, float]
 ANYWHERE: Bounds = (-inf, inf)
 SHARE: Bounds = (0.0, 1.0)
+COSINE: Bounds = (-1.0, 1.0)
 POSITIVE: Bounds = (0.0, inf)
 BY_T = "95 % of the mean, by Student's t"
 _CONFIDENCE = 0.95

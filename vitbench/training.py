@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from math import isfinite
+from math import isfinite, nan
 from pathlib import Path
 
 import torch
@@ -33,7 +33,7 @@ _SAVED = 10  # times in a training
 
 
 class TrainingDiverged(VitbenchError):
-    """The loss of a step is not finite, so that all that follows would be noise; training was stopped there."""
+    """A loss or a weight is not finite, so that all that follows would be noise; training was stopped there."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def train(
 
     ``keep`` is a file for its state: if it holds that of this very training, the training goes on from there.
     Raises:
-        TrainingDiverged: a loss is not finite; the text names the step.
+        TrainingDiverged: a loss is not finite, or after the last step a weight; the text names the step.
         OutputCut: the state cannot be saved.
     """
     made = optimizer(recipe, [one for one in module.parameters() if one.requires_grad])
@@ -81,17 +81,22 @@ def train(
         loss.backward()
         update(recipe, made, step)
         told(step + 1)
+        if step + 1 == recipe.steps:  # whose weights no later loss would judge
+            _require_finite(module, recipe.steps)
         if keep is not None and _due(step + 1, recipe.steps):
             _save(keep, mark, module, made, losses)
     return Course(losses, began_at)
 
 
 def accuracy(logits: Logits, data: Labelled) -> float:
-    """The share of images whose class has the highest logit; of equal ones, the first."""
+    """The share of images whose class has the highest logit; of equal ones, the first. NaN where logits are no numbers."""
     right = 0
     with torch.inference_mode():
         for images, labels in zip(data.images.split(_JUDGED_AT_ONCE), data.labels.split(_JUDGED_AT_ONCE), strict=True):
-            right += int((logits(images).argmax(dim=1) == labels).sum())
+            found = logits(images)
+            if found.isnan().any():  # argmax would take the first NaN for the class
+                return nan
+            right += int((found.argmax(dim=1) == labels).sum())
     return right / len(data)
 
 
@@ -102,6 +107,12 @@ def mean_loss(logits: Logits, data: Labelled) -> float:
         for images, labels in zip(data.images.split(_JUDGED_AT_ONCE), data.labels.split(_JUDGED_AT_ONCE), strict=True):
             total += float(cross_entropy(logits(images).float(), labels, reduction="sum"))
     return total / len(data)
+
+
+def _require_finite(module: nn.Module, step: int) -> None:
+    for name, parameter in module.named_parameters():
+        if not torch.isfinite(parameter).all():
+            raise TrainingDiverged(f"{name} holds NaN or infinity after step {step}, the last one")
 
 
 class _Order:

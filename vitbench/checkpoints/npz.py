@@ -1,6 +1,7 @@
 """``.npz`` files: zip archives of numpy arrays, read with ``allow_pickle=False`` and by their headers first."""
 
 import io
+import lzma
 import math
 import zipfile
 import zlib
@@ -8,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from tokenize import TokenError
 from typing import IO, Any
 
 import numpy as np
@@ -52,10 +54,14 @@ def grid(path: Path) -> tuple[int, int] | None:
         if f"{GRID}.npy" not in archive.namelist():
             return None
         member = archive.getinfo(f"{GRID}.npy")
-        dtype, shape, _ = _header(path, archive, member)
+        dtype, shape, start = _header(path, archive, member)
         if dtype.kind not in "iu" or shape != (2,):
             raise CheckpointUnusable(f"{path}: {GRID} must be two whole numbers, got {dtype} of shape {shape}")
         data = archive.read(member)
+        if len(data) != start + 2 * dtype.itemsize:
+            raise CheckpointUnusable(
+                f"{path}: {GRID} must be two whole numbers, got {len(data) - start} bytes; it is damaged"
+            )
         rows, columns = (int(n) for n in np.frombuffer(data[-2 * dtype.itemsize :], dtype))
     return rows, columns
 
@@ -88,7 +94,7 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
             yield archive
     except zipfile.BadZipFile as error:
         raise CheckpointUnusable(f"{path} is no .npz file, or it is cut or damaged: {error}") from error
-    except (EOFError, zlib.error) as error:
+    except (EOFError, zlib.error, lzma.LZMAError) as error:
         raise CheckpointUnusable(f"{path} is cut or damaged: {error}") from error
     except (NotImplementedError, RuntimeError) as error:  # of a method of compression, or of encryption
         raise CheckpointUnusable(f"{path} cannot be unpacked: {error}") from error
@@ -140,13 +146,13 @@ def _header(
                 raise CheckpointUnusable(f"{path}: {member.filename} is of version {version} of numpy's format")
             shape, _, dtype = _KNOWN_VERSIONS[version](file)
             start = file.tell()
-    except ValueError as error:
+    except (ValueError, SyntaxError, TokenError) as error:  # numpy tokenizes what it cannot parse
         raise CheckpointUnusable(f"{path}: {member.filename} is no numpy array: {_first_line(error)}") from error
     if dtype.hasobject:
         raise CheckpointUnusable(
             f"{path}: {member.filename} holds pickled Python objects, which can run any code when they are read; refused"
         )
-    if any(length < 0 for length in shape):
+    if any(type(length) is not int or length < 0 for length in shape):  # numpy takes True for a length
         raise CheckpointUnusable(f"{path}: {member.filename} says that it has shape {shape}; it is damaged")
     return dtype, shape, start
 

@@ -12,7 +12,7 @@ import torch
 from vitbench.candidate import Candidate
 from vitbench.datasets import Dataset, Labelled, dataset
 from vitbench.environment import device_name
-from vitbench.errors import NotSupported
+from vitbench.errors import NotSupported, OutputCut, RequirementFailed
 from vitbench.few_shot import few, linear_accuracy
 from vitbench.learner import Learner, teach
 from vitbench.measurement import study
@@ -58,6 +58,7 @@ class _Finished:
     mark: str
     scores: dict[Point, Scores]
     notes: list[str]
+    not_shown: list[str]  # why representations could not be regressed on
 
     @classmethod
     def read(cls, folder: Path | None, mark: str) -> "_Finished":
@@ -67,13 +68,17 @@ class _Finished:
             kept = json.loads(file.read_text(encoding="utf-8")) if file is not None else {}
             if kept.get("mark") == mark:
                 scores = {(name, size, seed): Scores(**found) for name, size, seed, found in kept["scores"]}
-                return cls(file, mark, scores, list(kept["notes"]))
+                return cls(file, mark, scores, list(kept["notes"]), list(kept["not_shown"]))
         except (OSError, ValueError, TypeError, KeyError, AttributeError):  # not there, or damaged
             pass
-        return cls(file, mark, {}, [])
+        return cls(file, mark, {}, [], [])
 
     def add(self, point: Point, scores: Scores) -> None:
-        """Keep one more."""
+        """Keep one more.
+
+        Raises:
+            OutputCut: it cannot be kept.
+        """
         self.scores[point] = scores
         if self.file is None:
             return
@@ -81,11 +86,17 @@ class _Finished:
             "mark": self.mark,
             "scores": [[*at, asdict(one)] for at, one in self.scores.items()],
             "notes": self.notes,
+            "not_shown": self.not_shown,
         }
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        part = self.file.with_suffix(".part")
-        part.write_text(json.dumps(kept), encoding="utf-8")
-        part.replace(self.file)
+        try:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            part = self.file.with_suffix(".part")
+            part.write_text(json.dumps(kept), encoding="utf-8")
+            part.replace(self.file)
+        except OSError as error:
+            raise OutputCut(
+                f"cannot keep what a study found so far in {self.file}: {error.strerror or error}"
+            ) from error
 
 
 def measure(cell: Cell, results: Path) -> StudyRecord:
@@ -153,7 +164,6 @@ class _Experiment:
         self, design: Design, found: Tasks, finished: _Finished, advance: Callable[[int], None], keep: Path | None
     ) -> None:
         self.design, self.found, self.finished, self.advance, self.keep = design, found, finished, advance, keep
-        self._not_shown = ""
 
     def run(self, point: Point, build: Build) -> None:
         """Find the scores of one point, unless they are known."""
@@ -161,18 +171,18 @@ class _Experiment:
         if point in self.finished.scores:
             self.advance(steps)
             return
-        name, size, seed = point
         try:
-            scores = self._scores(size, seed, build)
+            scores = self._scores(point, build)
         except TrainingDiverged as error:
-            self.finished.notes.append(f"{name}, {size} images, seed {seed}: {error}; its figures are left out")
+            self.finished.notes.append(f"{_said(point)}: {error}; its figures are left out")
             scores = Scores()
         self.finished.add(point, scores)
         if self.keep is not None:
             for state in self.keep.glob("*.safetensors"):
                 state.unlink()
 
-    def _scores(self, size: int, seed: int, build: Build) -> Scores:
+    def _scores(self, point: Point, build: Build) -> Scores:
+        _, size, seed = point
         upstream, downstream = self.found.upstream, self.found.downstream
         learner = build(seed)
         self._taught(learner, upstream.train.first_of(size, seed), self.design.pretraining, seed, "pretraining")
@@ -180,7 +190,9 @@ class _Experiment:
         try:
             scores = replace(scores, few_shot=self._few_shot(learner, seed))
         except NotSupported as error:
-            self._not_shown = str(error)
+            self.finished.not_shown.append(str(error))
+        except RequirementFailed as error:
+            self.finished.not_shown.append(f"{_said(point)}: {error}")
         tuned = learner.with_new_head(downstream.classes, self.found.image_size)
         shown = downstream.train.first_of(min(self.design.fine_images, len(downstream.train)), seed)
         self._taught(tuned, shown, self.design.fine_tuning, seed, "fine_tuning")
@@ -214,13 +226,20 @@ class _Experiment:
             TrainingDiverged: that is so.
         """
         if all(isnan(scores.upstream) for scores in self.finished.scores.values()):
-            raise TrainingDiverged(f"no training came to an end: {self.finished.notes[0]}")
+            why = self.finished.notes[0] if self.finished.notes else "all logits hold NaN"
+            raise TrainingDiverged(f"no training came to an end: {why}")
 
     def missing(self) -> Sequence[Missing]:
-        """What the candidate does not show."""
-        if not self._not_shown:
-            return ()
-        return (Missing(what="linear few-shot accuracy", hook="representation", reason=self._not_shown),)
+        """What the candidate does not show, with the first reason."""
+        return [
+            Missing(what="linear few-shot accuracy", hook="representation", reason=reason)
+            for reason in self.finished.not_shown[:1]
+        ]
+
+
+def _said(point: Point) -> str:
+    name, size, seed = point
+    return f"{name}, {size} images, seed {seed}"
 
 
 def _accuracy(learner: Learner, data: Labelled) -> float:

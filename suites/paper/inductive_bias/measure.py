@@ -3,8 +3,6 @@
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from statistics import fmean
 
 import torch
 from torch import Tensor
@@ -14,13 +12,13 @@ from vitbench.candidate import Candidate
 from vitbench.drawn_images import CLASSES
 from vitbench.environment import device_name
 from vitbench.errors import NotSupported, RequirementFailed
-from vitbench.looks import Looks, finite, patch_distances
+from vitbench.looks import Looks, mixing, patch_distances
 from vitbench.measurement import study
 from vitbench.miniature import JUDGED, Miniature
 from vitbench.plan import Cell
 from vitbench.records import Outcome, StudyRecord
 from vitbench.registry import resolve
-from vitbench.seeds import BY_T, POSITIVE, SHARE, mean_interval, over_seeds
+from vitbench.seeds import POSITIVE, SHARE, curve_over_seeds, over_seeds
 from vitbench.study import Curve, Missing, NamedArray, Scalar
 from vitbench.suites.paper.inductive_bias.look import CELL, Bias, Fields, bias, fields, others_heard
 from vitbench.suites.paper.inductive_bias.subjects import RESNET, SILENT, SIZES, CandidateSubject, ResNetSubject
@@ -121,7 +119,7 @@ def _look(subject: CandidateSubject | ResNetSubject, found: Found, when: str) ->
 def _far_share(subject: CandidateSubject, images: Tensor) -> float:
     """Of the first block's attention between patches, what goes further than half the image's side."""
     config = subject.pupil.config
-    weights = finite(subject.pupil.trial.attention(images)[0], ATTENTION)[:, :, 1:, 1:].double()
+    weights = mixing(subject.pupil.trial.attention(images)[0], ATTENTION)[:, :, 1:, 1:].double()
     between = weights / weights.sum(dim=-1, keepdim=True)
     far = patch_distances(config.grid, config.patch_size) > _FAR * subject.side
     return (between * far).sum(dim=-1).mean().item()
@@ -200,20 +198,7 @@ def _curves(found: Found) -> list[Curve]:
 def _curve(axes: tuple[str, str, str], series: str, x: Iterable[float], by_seed: Sequence[Sequence[float]]) -> Curve:
     """The mean over the seeds at each place, with its interval."""
     name, x_axis, y_axis = axes
-    values = list(zip(*by_seed, strict=True))
-    intervals = [interval for interval in map(partial(mean_interval, within=POSITIVE), values) if interval is not None]
-    return Curve(
-        name=name,
-        series=series,
-        x_axis=x_axis,
-        y_axis=y_axis,
-        x=list(x),
-        y=[fmean(each) for each in values],
-        low=[low for low, _ in intervals],
-        high=[high for _, high in intervals],
-        interval=BY_T if intervals else "",
-        seeds=len(by_seed),
-    )
+    return curve_over_seeds(name, series, (x_axis, y_axis), list(x), by_seed, within=POSITIVE)
 
 
 def _arrays(found: Found) -> list[NamedArray]:

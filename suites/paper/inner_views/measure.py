@@ -2,7 +2,6 @@
 
 import time
 from dataclasses import dataclass, field
-from statistics import fmean
 
 import torch
 from torch import Tensor
@@ -11,13 +10,13 @@ from torch.nn.functional import avg_pool2d
 from vitbench.candidate import Candidate
 from vitbench.drawn_images import CLASSES
 from vitbench.environment import device_name
-from vitbench.looks import Looks, finite
+from vitbench.looks import Looks, finite, mixing
 from vitbench.measurement import study
 from vitbench.miniature import JUDGED, Miniature, Pupil, smoothed, with_small_filters
 from vitbench.plan import Cell
 from vitbench.records import Outcome, StudyRecord
 from vitbench.registry import resolve
-from vitbench.seeds import BY_T, POSITIVE, SHARE, mean_interval, over_seeds
+from vitbench.seeds import COSINE, POSITIVE, SHARE, curve_over_seeds, over_seeds
 from vitbench.study import Curve, NamedArray, Scalar
 from vitbench.suites.paper.inner_views.definitions import (
     attention_distances,
@@ -114,7 +113,7 @@ def _look(pupil: Pupil, looks: Looks, views: Views, when: str) -> None:
     else:
         looks.miss(POSITIONS, "export", looks.reason(FILTERS) or "export() gives no position_embedding")
     images = pupil.miniature.unseen(_IMAGES).images
-    attention = looks.look(DISTANCE, "attention", lambda: [finite(one, DISTANCE) for one in trial.attention(images)])
+    attention = looks.look(DISTANCE, "attention", lambda: [mixing(one, DISTANCE) for one in trial.attention(images)])
     if attention is None:
         looks.miss(ROLLOUT, "attention", looks.reason(DISTANCE))
         return
@@ -141,7 +140,9 @@ def _scalars(views: Views, miniature: Miniature) -> list[Scalar]:
         )
     for when, maps in views.similarities.items():
         near = [similarity_by_distance(one)[1] for one in maps]
-        found.append(over_seeds("similarity of neighbours' positions", near, series=when, note="mean cosine"))
+        found.append(
+            over_seeds("similarity of neighbours' positions", near, series=when, note="mean cosine", within=COSINE)
+        )
     for when, tables in views.distances.items():
         for block, name in ((0, "first"), (-1, "last")):
             over = [table[block].mean().item() for table in tables]
@@ -167,26 +168,10 @@ def _curves(views: Views, seeds: int) -> list[Curve]:
     for when, maps in views.similarities.items():
         each = [similarity_by_distance(one) for one in maps]
         apart = sorted(each[0])
-        curves.append(_similarity_curve(when, apart, [[one[x] for one in each] for x in apart]))
+        by_seed = [[one[x] for x in apart] for one in each]
+        name, axes = "similarity of positions by distance", ("distance, patches", "mean cosine similarity")
+        curves.append(curve_over_seeds(name, when, axes, apart, by_seed, within=COSINE))
     return curves
-
-
-def _similarity_curve(series: str, apart: list[int], values: list[list[float]]) -> Curve:
-    """The mean over the seeds at each distance, with its interval."""
-    intervals = [mean_interval(each) for each in values]
-    low, high = ([one[end] for one in intervals if one is not None] for end in (0, 1))
-    return Curve(
-        name="similarity of positions by distance",
-        series=series,
-        x_axis="distance, patches",
-        y_axis="mean cosine similarity",
-        x=apart,
-        y=[fmean(each) for each in values],
-        low=low,
-        high=high,
-        interval=BY_T if low else "",
-        seeds=len(values[0]),
-    )
 
 
 def _arrays(views: Views, miniature: Miniature) -> list[NamedArray]:
