@@ -18,6 +18,7 @@ PACKAGES = {  # page: top-level module, distribution
     "vformer": ("vformer", "vformer"),
     "pytorch_pretrained_vit": ("pytorch_pretrained_vit", "pytorch-pretrained-vit"),
     "vision_transformer_pytorch": ("vision_transformer_pytorch", "vision-transformer-pytorch"),
+    "keras_hub": ("keras_hub", "keras-hub"),
 }
 PLACE = re.compile(r"`([\w/]+\.py):(\d+)`")
 QUOTED = re.compile(r"`([\w/]+\.py):(\d+)`\s+\(`([^`]+)`\)|\(`([\w/]+\.py):(\d+)`,\s+`([^`]+)`\)")

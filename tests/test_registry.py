@@ -41,7 +41,7 @@ def logits(model, images):
 """
 BUILT_IN = (
     "reference, timm, torchvision, transformers, vit_pytorch, "
-    "open_clip, labml_nn, vformer, pytorch_pretrained_vit, vision_transformer_pytorch"
+    "open_clip, labml_nn, vformer, pytorch_pretrained_vit, vision_transformer_pytorch, keras_hub"
 )
 FORMS = (
     "Other forms: package.module:object, a package with vitbench_adapter, adapter.py[:object], model.onnx, onnx:NAME"
@@ -90,7 +90,7 @@ def test_each_resolution_makes_an_adapter_of_its_own() -> None:
 
 
 def test_built_in_names_come_first() -> None:
-    assert ", ".join(list(registered())[:10]) == BUILT_IN
+    assert ", ".join(list(registered())[:11]) == BUILT_IN
 
 
 def test_a_registration_knows_whether_its_package_is_there() -> None:

@@ -83,6 +83,7 @@ BUILT_IN = (
         "vitbench.adapters.vision_transformer_pytorch:VisionTransformerPytorchAdapter",
         "vision_transformer_pytorch",
     ),
+    Registration("keras_hub", "vitbench.adapters.keras_hub:KerasHubAdapter", "keras_hub", "'vitbench[keras]'"),
 )
 
 
@@ -353,7 +354,7 @@ def _importing(asked: _Asked) -> Iterator[None]:
         raise AdapterBroken(f"{asked} exits the process while it is imported") from error
 
 
-_EXTRAS = {"jax": "jax", "flax": "jax", "onnx": "onnx", "onnxruntime": "onnx"}
+_EXTRAS = {"jax": "jax", "flax": "jax", "onnx": "onnx", "onnxruntime": "onnx", "keras": "keras", "keras_hub": "keras"}
 
 
 def _to_install(error: Exception) -> str:
