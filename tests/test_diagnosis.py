@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from vitbench.adapter import Adapter, Conventions, Model, ViTConfig
 from vitbench.adapters.reference import ReferenceAdapter
@@ -20,11 +21,14 @@ from vitbench.diagnosis.diagnose import Failures, diagnose
 from vitbench.diagnosis.known import applies, known
 from vitbench.diagnosis.place import first_divergence
 from vitbench.diagnosis.record import Diagnosis
+from vitbench.diagnosis.stages import Place
 from vitbench.reference import vit
 from vitbench.reference.parameters import Weights
 from vitbench.specification import REQUIREMENTS
 
 pytestmark = pytest.mark.usefixtures("one_thread")
+
+layer_norm, patches = vit.layer_norm, vit.patches
 
 
 class Bare(Adapter):
@@ -47,10 +51,14 @@ def diagnosis_of(adapter: Adapter) -> Diagnosis:
     return diagnose(Candidate(adapter), Failures(count=1, checks={}))
 
 
-def stage_of(adapter: Adapter) -> tuple[str, str]:
+def place_of(adapter: Adapter, **late: Any) -> Place:
     candidate = Candidate(adapter)
     first = next(a for a in answers(candidate, questions(candidate, SUGGESTING)) if a.diverges)
-    place = first_divergence(candidate, first.question, first.error, first.tolerance)
+    return first_divergence(candidate, first.question, first.error, first.tolerance, **late)
+
+
+def stage_of(adapter: Adapter) -> tuple[str, str]:
+    place = place_of(adapter)
     return str(place.stage), place.by
 
 
@@ -142,6 +150,80 @@ def test_a_candidate_that_is_right_gets_no_name_and_no_stage() -> None:
     found = diagnosis_of(ReferenceAdapter())
     assert (found.causes, found.stage) == ((), "")
     assert found.sentence.startswith("none: it computes what the paper's ViT computes")
+
+
+class Wavering(Bare):
+    """Its answers alternate, whatever it is asked."""
+
+    calls = 0
+
+    def logits(self, model: Model, images: Tensor) -> Tensor:
+        self.calls += 1
+        return super().logits(model, images) * (1 + self.calls % 2)
+
+
+def test_answers_that_do_not_repeat_are_not_compared() -> None:
+    for adapter in (Wavering(ReferenceAdapter()), Bare(DeviantAdapter(NOISY))):
+        found = diagnosis_of(adapter)
+        assert (found.causes, found.stage) == ((), "")
+        assert found.sentence.startswith("none: asked the same again, it answers otherwise")
+
+
+NOISY = Rewriting(
+    id="other", summary="", replaces={"vit.mlp": lambda z, *_: functional.dropout(z, p=0.1, training=True)}
+)
+
+
+def test_fixed_positions_are_named_by_the_gradient_that_they_lack() -> None:
+    found = diagnosis_of(DeviantAdapter(BANK["positions-frozen"]))
+    assert (found.sentence, found.stage) == (
+        "matches the paper's ViT with position embeddings that are not learned",
+        "the gradients (the logits agree)",
+    )
+
+
+def test_gradients_that_cannot_be_compared_are_said() -> None:
+    """Dropout that is never switched off in training leaves the logits right, and tells nothing of the gradients."""
+    found = diagnosis_of(DeviantAdapter(BANK["training-dropout-by-default"]))
+    assert "asked for gradients, it has no answer: random in training mode" in found.sentence
+    assert "what it fails lies there" in found.sentence
+
+
+def test_what_float32_inside_hides_is_said() -> None:
+    single = activation("gelu", lambda x: vit.gelu(x.float()).double())
+    assert "as far as the float32 inside it lets see" in diagnosis_of(Bare(DeviantAdapter(single))).sentence
+
+
+def test_a_stage_that_may_hide_an_earlier_one_is_not_called_the_first() -> None:
+    """Every LayerNorm is wrong here; by logits alone, each probe goes through the last."""
+    wrong = Rewriting(
+        id="other",
+        summary="",
+        replaces={"vit.layer_norm": lambda x, w, c: layer_norm(x, w, replace(c, layer_norm_eps=2e-6))},
+    )
+    assert str(place_of(DeviantAdapter(wrong))) == "block 0: attention"
+    assert str(place_of(Bare(DeviantAdapter(wrong)))) == (
+        "the representation (final LayerNorm and pooling) (an earlier one may too, which logits alone do not tell)"
+    )
+
+
+def test_a_stage_that_nothing_tells_is_not_made_up() -> None:
+    """Only a pixel that is no number shows it, which no probe has."""
+    hiding = Rewriting(id="other", summary="", replaces={"vit.patches": lambda x, c: patches(x.nan_to_num(nan=7.0), c)})
+    assert stage_of(Bare(DeviantAdapter(hiding))) == ("the forward pass, where neither taps nor probes tell", "answers")
+
+
+def test_no_stage_is_looked_for_when_the_time_is_over() -> None:
+    found = place_of(Bare(DeviantAdapter(BANK["head-scaled"])), late=lambda: True)
+    assert str(found) == "the forward pass, where neither taps nor probes tell"
+
+
+def test_a_search_without_time_claims_nothing_of_what_is_known() -> None:
+    ticks = iter(range(0, 100_000, 7))
+    candidate = Candidate(DeviantAdapter(BANK["attention-sink"]))
+    found = diagnose(candidate, Failures(count=1, checks={}), budget_s=100, clock=lambda: float(next(ticks)))
+    assert found.tried == 0
+    assert found.sentence.endswith("; no deviation was tried")
 
 
 @pytest.mark.parametrize(("kind", "named"), [(None, []), ("bilinear", ["resize-bilinear"])])

@@ -94,7 +94,7 @@ DEVIATIONS = (
     Deviation(
         id="attention-unscaled",
         summary="attention not scaled",
-        remedy="scale the scores by head_dim ** -0.5",
+        remedy="scale the scores by head_dim ** -0.5; or, if your checkpoints hold queries scaled so, scale them in load()",
         replaces={"vit.attention_scale": lambda head_dim: 1.0},
         breaks="VIT-ATTN-SCALE",
     ),

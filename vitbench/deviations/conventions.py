@@ -18,6 +18,7 @@ from vitbench.reference.parameters import Weights
 
 _layer_norm, _patch_tokens, _embed, _resize_grid = vit.layer_norm, vit.patch_tokens, vit.embed, positions.resize_grid
 _msa, _pool, _representation = vit.multi_head_self_attention, vit.pool, vit.representation
+_add_positions = vit.add_positions
 
 _EPSILONS = (1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8, 1e-12)
 _TORCH_EPSILON = 1e-5
@@ -37,6 +38,7 @@ def alternatives(declared: Conventions) -> list[Rewriting]:
         *_biases(declared),
         *_layers(declared),
         *_pools(),
+        _fixed_positions(),
     ]
 
 
@@ -159,6 +161,16 @@ def _pools() -> Iterator[Rewriting]:
 
 def _pooling(asked: Pool, done: Pool) -> Callable[..., Tensor]:
     return lambda z, kind: _pool(z, done if kind == asked else kind)
+
+
+def _fixed_positions() -> Rewriting:
+    """A table of sines and cosines, say: the logits agree, and it never learns."""
+    return Rewriting(
+        id="positions-frozen",
+        summary="position embeddings that are not learned",
+        replaces={"vit.add_positions": lambda z, positions: _add_positions(z, positions.detach())},
+        remedy="let the position embeddings learn: a parameter used without detach(), and no buffer",
+    )
 
 
 def _short(number: float) -> str:

@@ -178,7 +178,7 @@ DEVIATIONS = (
     ),
     Deviation(
         id="resize-nearest-when-large",
-        summary="the nearest position above 32 patches a side",
+        summary="the nearest position on large grids",
         remedy="interpolate to large grids as to small ones",
         replaces={"positions.resize_grid": _nearest_when_large},
         breaks="VIT-POS-SWEEP",

@@ -153,7 +153,7 @@ DEVIATIONS = (
     ),
     Deviation(
         id="coarse-patches-blurred",
-        summary="images blurred for patches of more than sixteen pixels",
+        summary="images blurred for large patches",
         remedy="take the pixels as they are, whatever the patch size",
         replaces={"vit.patches": _coarse_patches_blurred},
         breaks="VIT-HEAD-LOGITS",
@@ -188,7 +188,7 @@ DEVIATIONS = (
     ),
     Deviation(
         id="large-images-teach-nothing",
-        summary="no gradient from images of more than 64 x 64 pixels",
+        summary="no gradient from large images",
         remedy="keep the graph for large images: look for detach() or no_grad()",
         replaces={"vit.ViT.forward": _detached_when_large},
         breaks="VIT-TRAIN-GRADIENT",

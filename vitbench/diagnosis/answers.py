@@ -1,7 +1,7 @@
 """A candidate's answers beside the reference's, and whether a deviation gives the same."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -36,12 +36,17 @@ class Answer:
 
 
 def answers(
-    candidate: Candidate, questions: Iterable[Question], *, until: Callable[[], bool] = lambda: False
+    candidate: Candidate,
+    questions: Iterable[Question],
+    *,
+    until: Callable[[], bool] = lambda: False,
+    silent: MutableMapping[str, str] | None = None,
 ) -> Iterator[Answer]:
     """The candidate's answers; what it cannot be asked, and what it raises on, is left out.
 
     Args:
         until: whether the time is over.
+        silent: gets the reason why a question of a topic has no answer, rather the one that it raises than that it declines.
     """
     by_float32 = False  # positions are resized in float32, whatever the table's dtype
     for question in questions:
@@ -49,12 +54,22 @@ def answers(
             return
         try:
             found = question.asked(candidate)
-        except (NotSupported, RequirementFailed):
+        except (NotSupported, RequirementFailed) as unanswered:
+            if silent is not None and (isinstance(unanswered, RequirementFailed) or question.topic not in silent):
+                silent[question.topic] = str(unanswered)
             continue
         error = relative_error(found, question.expected())
         by_float32 = by_float32 or (error > SEMANTICS_RELATIVE and _resized_by_float32(candidate, question, found))
         rounded = candidate.float32_inside or (by_float32 and question.topic == "positions")
         yield Answer(question, found, error, FLOAT32_INSIDE_RELATIVE if rounded else SEMANTICS_RELATIVE)
+
+
+def repeats(candidate: Candidate, answer: Answer) -> bool:
+    """Whether it is given again, twice, by models made anew."""
+    return all(
+        relative_error(again.found, answer.found) <= answer.tolerance
+        for again in answers(candidate, [answer.question] * 2)
+    )
 
 
 def _resized_by_float32(candidate: Candidate, question: Question, found: Tensor) -> bool:

@@ -4,7 +4,7 @@ A probe that agrees clears the stages that it exercises; one that does not accus
 for that, so any adapter can be asked.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -33,8 +33,10 @@ class Probe:
     exercises: frozenset[Stage]
 
 
-def by_probes(trial: Trial, images: Tensor, suspects: list[Stage], tolerance: float) -> Place | None:
-    """The first of the suspects that the probes accuse; None where the candidate answers none of them.
+def by_probes(
+    trial: Trial, images: Tensor, suspects: list[Stage], tolerance: float, late: Callable[[], bool]
+) -> Place | None:
+    """The first of the suspects that the probes accuse; None where the candidate answers none of them, or not in time.
 
     Raises:
         NotSupported, RequirementFailed: the candidate cannot be asked.
@@ -45,6 +47,8 @@ def by_probes(trial: Trial, images: Tensor, suspects: list[Stage], tolerance: fl
             return Place(stage=blocks[0], by="probes", error=None)
     cleared, accused = set[Stage](), list[tuple[frozenset[Stage], float]]()
     for probe in probes(trial.weights, trial.config, trial.conventions):
+        if late():
+            return None
         asked = trial.with_weights(probe.changes)
         try:
             error = relative_error(asked.logits(images), asked.reference_on(images).logits)
@@ -66,7 +70,8 @@ def _accused(suspects: list[Stage], cleared: set[Stage], accused: list[tuple[fro
     for stages in (common, narrowest - cleared):
         found = [stage for stage in (*suspects, _ORDER, _BLOCKS) if stage in stages]
         if found:
-            return Place(stage=found[0], by="probes", error=error)
+            before = suspects[: suspects.index(found[0])] if found[0] in suspects else []
+            return Place(stage=found[0], by="probes", error=error, alone=cleared.issuperset(before))
     return None
 
 

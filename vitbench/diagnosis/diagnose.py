@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from vitbench.candidate import Candidate
 from vitbench.deviations import DeviantAdapter
 from vitbench.deviations.deviation import Rewriting
-from vitbench.diagnosis.answers import Answer, answers, most_telling, worst_error
+from vitbench.diagnosis.answers import Answer, answers, most_telling, repeats, worst_error
 from vitbench.diagnosis.asked import CONFIRMING, SUGGESTING, TOPICS, Round, isolating, of_size, questions, shown
 from vitbench.diagnosis.explained import Check, Explained, explained
 from vitbench.diagnosis.known import known
@@ -15,7 +15,7 @@ from vitbench.diagnosis.place import first_divergence
 from vitbench.diagnosis.record import BUDGET_S, Cause, Diagnosis
 from vitbench.diagnosis.search import Found, search
 from vitbench.diagnosis.stages import Place
-from vitbench.diagnosis.words import agreeing, evidence_of, sentence_of
+from vitbench.diagnosis.words import agreeing, evidence_of, sentence_of, unsteady
 
 _WAITING = 6
 """Who compiles in other processes, or waits for a device, takes little of that: a sixth of the time waited counts too."""
@@ -49,12 +49,19 @@ def diagnose(
     def late(share: float = 1.0) -> bool:
         return now() - start > share * budget_s
 
-    suggesting = _asked(candidate, SUGGESTING, lambda: late(_SEARCHED))
+    def none(why: str) -> Diagnosis:
+        over, duration_s = late(_SEARCHED), now() - start
+        return Diagnosis.none(why, failed=failures.count, out_of_time=over, budget_s=budget_s, duration_s=duration_s)
+
+    silent: dict[str, str] = {}
+    suggesting = _asked(candidate, SUGGESTING, lambda: late(_SEARCHED), silent)
     diverging = [answer for answer in suggesting if answer.diverges]
     if not diverging:
-        return _agreeing(suggesting, failures, budget_s, now() - start, out_of_time=late(_SEARCHED))
+        return none(agreeing(suggesting, silent))
     first = min(diverging, key=lambda answer: TOPICS.index(answer.question.topic))
-    place = first_divergence(candidate, first.question, first.error, first.tolerance)
+    if not repeats(candidate, first):
+        return none(unsteady())
+    place = first_divergence(candidate, first.question, first.error, first.tolerance, late)
     found = _searched(candidate, suggesting, late)
     rest, causes = _confirmed(candidate, found, first.question.topic, late)
     told = Explained()
@@ -63,10 +70,10 @@ def diagnose(
         told = explained(causes[0], candidate, failures.checks, seed=failures.seed, late=late)
     every = [*suggesting, *rest]
     return Diagnosis(
-        sentence=sentence_of(causes, place),
+        sentence=sentence_of(causes, place, found),
         evidence=evidence_of(causes, every, found, float32_inside=candidate.float32_inside),
         causes=[Cause(id=one.id, summary=one.summary, remedy=one.remedy) for one in causes],
-        stage=str(place.stage),
+        stage=str(place),
         found_by=place.by,
         failed=failures.count,
         explained=told.explained,
@@ -83,9 +90,9 @@ def _stopwatch() -> Callable[[], float]:
     return lambda: max(time.process_time() - processor, (time.monotonic() - wall) / _WAITING)
 
 
-def _asked(candidate: Candidate, sizes: Round, late: Callable[[], bool]) -> list[Answer]:
+def _asked(candidate: Candidate, sizes: Round, late: Callable[[], bool], silent: dict[str, str]) -> list[Answer]:
     """One round, and of large models what is needed to see that something diverges at all."""
-    given = list(answers(candidate, questions(candidate, sizes), until=late))
+    given = list(answers(candidate, questions(candidate, sizes), until=late, silent=silent))
     alike = not any(answer.diverges for answer in given)
     return given + list(answers(candidate, of_size(candidate, sizes, gradients=alike), until=late))
 
@@ -127,15 +134,3 @@ def _place_of(cause: Rewriting, candidate: Candidate, first: Answer) -> Place | 
     deviant = Candidate(DeviantAdapter(cause, candidate.conventions))
     place = first_divergence(deviant, first.question, first.error, first.tolerance)
     return Place(stage=place.stage, by="the deviation named", error=first.error)
-
-
-def _agreeing(
-    given: Sequence[Answer], failures: Failures, budget_s: float, duration_s: float, *, out_of_time: bool
-) -> Diagnosis:
-    return Diagnosis.none(
-        agreeing(given),
-        failed=failures.count,
-        out_of_time=out_of_time,
-        budget_s=budget_s,
-        duration_s=duration_s,
-    )

@@ -4,6 +4,7 @@ An answer is a float64 tensor. ``asked`` gets it from the candidate; ``expected`
 so that within a deviation's ``applied()`` it is the deviation's.
 """
 
+from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,7 +29,7 @@ from vitbench.trial import Trial, Weights, bends
 _FORWARD = ViT.forward  # as it is before anything is replaced
 
 KEY_BIAS = "attention.key.bias"  # without effect: its gradient is rounding, or it is not there
-FIRST_TOKEN = ("class_token", "position_embedding")  # a model may keep the two as their sum
+FIRST_TOKEN = ("class_token", "position_embedding")  # of which a model may keep the first rows as their sum
 
 
 class Question(Protocol):
@@ -117,7 +118,7 @@ class Gradients(OfModel):
             found = gradients(trial, loss, of_images=True)
         if missing := [name for name in self._names if name not in found.parameters]:
             raise NotSupported(f"export() shows no gradient of {missing[0]}")
-        return torch.cat([found.parameters[name].flatten() for name in self._names] + [found.images.flatten()])
+        return self._joined(found.parameters, found.images)
 
     def expected(self) -> Tensor:
         """The reference's, as it is now."""
@@ -127,13 +128,21 @@ class Gradients(OfModel):
         weights = random_images((self.case.batch, self.case.config.num_classes), self.case.seed + 1)
         with torch.enable_grad():
             (model(images) * weights).sum().backward()
-        tensors = [*(model.get_parameter(name) for name in self._names), images]
-        return torch.cat([(torch.zeros_like(t) if t.grad is None else t.grad).detach().flatten() for t in tensors])
+        tensors = {**{name: model.get_parameter(name) for name in self._names}, "images": images}
+        received = {n: (torch.zeros_like(t) if t.grad is None else t.grad).detach() for n, t in tensors.items()}
+        return self._joined(received, received.pop("images"))
+
+    def _joined(self, received: Mapping[str, Tensor], images: Tensor) -> Tensor:
+        """All in one row; of the class token and its position, whose gradients are equal, the one that receives it."""
+        parts = {name: received[name] for name in self._names}
+        if self.conventions.class_token_has_position:
+            token, table = (parts.pop(name) for name in FIRST_TOKEN)
+            parts |= {"first": token if token.any() else table[:, :1], "table": table[:, 1:]}
+        return torch.cat([part.flatten() for part in (*parts.values(), images)])
 
     @cached_property
     def _names(self) -> list[str]:
-        shared = FIRST_TOKEN if self.conventions.class_token_has_position else ()
-        return [name for name in self.weights if not name.endswith(KEY_BIAS) and name not in shared]
+        return [name for name in self.weights if not name.endswith(KEY_BIAS)]
 
 
 @dataclass(frozen=True)

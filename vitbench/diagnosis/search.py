@@ -16,6 +16,7 @@ class Found:
     error: float = 0.0  # with which the worst of them does
     tried: int = 0  # single deviations and pairs
     out_of_time: bool = False
+    singles: bool = True  # each of these was tried
 
     def consider(self, rewriting: Rewriting, ordered: Sequence[Answer], error: float = 0.0) -> None:
         """Keep it, if it gives all these answers.
@@ -47,7 +48,7 @@ def search(
     errors: dict[str, float] = {}
     for rewriting in known:
         if late():
-            found.out_of_time = True
+            found.out_of_time, found.singles = True, False
             return found
         found.tried += 1
         errors[rewriting.id] = error_of(rewriting, ordered[0])

@@ -10,6 +10,7 @@ class Part(StrEnum):
 
     PATCHES = "the patch tokens"
     TOKENS = "the tokens z_0 (class token and positions)"
+    UNKNOWN = "the forward pass, where neither taps nor probes tell"
     ORDER = "the order of the patches, or which of them gets which position"
     ATTENTION = "attention"
     MLP = "the MLP"
@@ -49,3 +50,7 @@ class Place:
     stage: Stage
     by: str  # taps, probes, answers
     error: float | None  # of what diverges, as a part of its largest expected value; None where nothing was compared
+    alone: bool = True  # False: one before it may diverge too, and be hidden behind it
+
+    def __str__(self) -> str:
+        return f"{self.stage}{'' if self.alone else ' (an earlier one may too, which logits alone do not tell)'}"

@@ -2,41 +2,69 @@
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from vitbench.deviations.deviation import Rewriting
 from vitbench.diagnosis.answers import Answer
+from vitbench.diagnosis.compared import SEMANTICS_RELATIVE
 from vitbench.diagnosis.search import Found
 from vitbench.diagnosis.stages import Place
 
 _TOPICS = {"logits": "logits", "gradients": "gradients", "positions": "resized positions"}
 
 
-def sentence_of(causes: Sequence[Rewriting], place: Place) -> str:
+def sentence_of(causes: Sequence[Rewriting], place: Place, found: Found) -> str:
     """What it is, or at least where."""
     if not causes:
-        return (
-            f"diverges from the paper's ViT first at this stage: {place.stage}; no deviation known here has its answers"
+        known = (
+            "no deviation known here has its answers" if found.singles else "not every deviation known here was tried"
         )
+        known = known if found.tried else "no deviation was tried"
+        return f"diverges from the paper's ViT first at this stage: {place}; {known}"
     named = "; or with ".join(cause.summary for cause in causes)
     several = " (no answer tells these apart)" if len(causes) > 1 else ""
     return f"matches the paper's ViT with {named}{several}"
 
 
-def agreeing(given: Sequence[Answer]) -> str:
-    """Why there is no diagnosis where nothing asked diverges."""
+def agreeing(given: Sequence[Answer], silent: Mapping[str, str]) -> str:
+    """Why there is no diagnosis where nothing asked diverges.
+
+    Args:
+        silent: by topic, why a question has no answer.
+    """
     if not given:
-        return "it answers nothing that it was asked, so nothing can be compared"
+        why = f": {next(iter(silent.values()))}" if silent else ""
+        return f"it answers nothing that it was asked, so nothing can be compared{why}"
+    rounded = ", as far as the float32 inside it lets see" if any(_is_loose(answer) for answer in given) else ""
+    counts = Counter(answer.question.topic for answer in given)
+    mute = [
+        f"asked for {_TOPICS[topic]}, it has no answer: {why}; " for topic, why in silent.items() if not counts[topic]
+    ]
+    where = "there, in what it" if mute else "elsewhere, in what it"
     return (
-        f"it computes what the paper's ViT computes in {_counted(given)}; what it fails lies elsewhere, in what it "
-        "refuses or accepts, or in sizes that were not asked"
+        f"it computes what the paper's ViT computes in {_counted(given)}{rounded}; {''.join(mute)}what it fails lies "
+        f"{where} refuses or accepts, or in sizes that were not asked"
     )
+
+
+def unsteady() -> str:
+    """Why there is no diagnosis where the same question gets other answers."""
+    return (
+        "asked the same again, it answers otherwise, so nothing can be compared: it is random in evaluation mode, or "
+        "changed by being asked, or has a parameter that load() does not fill"
+    )
+
+
+def _is_loose(answer: Answer) -> bool:
+    return answer.question.topic == "logits" and answer.tolerance > SEMANTICS_RELATIVE
 
 
 def evidence_of(causes: Sequence[Rewriting], given: Sequence[Answer], found: Found, *, float32_inside: bool) -> str:
     """What the sentence rests on."""
     off = max((answer.error for answer in given if answer.diverges), default=0.0)
-    paper = "of another shape, or not numbers" if math.isinf(off) else f"up to {off:.2g} of the largest value off"
+    paper = (
+        "of another shape or dtype, or not numbers" if math.isinf(off) else f"up to {off:.2g} of the largest value off"
+    )
     diverging = sum(answer.diverges for answer in given)
     if causes:
         exactly = f"to within {found.error:.1g} of the largest value" if found.error else "to the last bit"
