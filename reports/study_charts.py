@@ -1,6 +1,7 @@
 """Curves of the studies as charts: a chart for each name and time, a line for each series of each implementation."""
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
 from typing import TypeGuard
 
 from vitbench import units
@@ -33,6 +34,7 @@ _FEW = 12  # points
 _LONGEST = 60  # characters of an axis's label
 _MOST_POINTS = 2_000  # of a chart
 _MOST_CHARTS = 12  # of a study
+_LINES_OF_ITS_OWN = 3  # of an implementation, that make a chart
 _LABEL = 40  # characters of a series' name
 COMPARED = "ResNet"
 """The implementation that all others are compared with."""
@@ -41,19 +43,21 @@ Label = Callable[[StudyRecord], str]
 Lines = list[tuple[str, Curve]]
 """Curves with what they are called in a chart."""
 Groups = dict[str, dict[str, Lines]]
-"""By the chart's name, then by when it was looked at."""
+"""By the chart's name, then by when it was looked at, or by the implementation that has a chart of its own."""
 
 
 def study_charts(
     identity: str, records: Sequence[StudyRecord], label: Label
 ) -> tuple[tuple[SeriesChart, ...], tuple[str, ...]]:
     """Every chart of one study, and what is not drawn; curves in the order of the records, two times side by side."""
-    several = len({label(record) for record in records}) > 1
+    several, apart = len({label(record) for record in records}) > 1, _apart(records, label)
     groups: Groups = {}
     for record in records:
         for curve in record.curves:
             when, rest = _time(curve)
-            name = ", ".join(filter(None, (label(record) if several else "", rest)))
+            if curve.name in apart:
+                when, rest = ", ".join(filter(None, (label(record), when))), rest or curve.series
+            name = ", ".join(filter(None, (label(record) if several and curve.name not in apart else "", rest)))
             lines = groups.setdefault(curve.name, {}).setdefault(when, [])
             lines.append((name or curve.series or label(record), curve))
     drawn: list[SeriesChart] = []
@@ -71,6 +75,19 @@ def study_charts(
     charts = (*([distances] if distances else []), *drawn)
     further = tuple(f"{abridged(chart.title, _LONGEST)}: in the results" for chart in charts[_MOST_CHARTS:])
     return charts[:_MOST_CHARTS], (*empty, *further)
+
+
+def _apart(records: Sequence[StudyRecord], label: Label) -> Collection[str]:
+    """Charts that would have too many lines, and of each implementation enough for one of its own."""
+    lines: dict[str, Counter[str]] = {}
+    for record in records:
+        for curve in record.curves:
+            lines.setdefault(curve.name, Counter())[label(record)] += 1
+    return {
+        name
+        for name, by_label in lines.items()
+        if by_label.total() > MOST_SERIES and len(by_label) > 1 and min(by_label.values()) >= _LINES_OF_ITS_OWN
+    }
 
 
 def _joined(groups: Groups) -> Groups:

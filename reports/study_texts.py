@@ -57,7 +57,8 @@ READING = {
     "Loss while fine-tuning": "Of batches, means over stretches of steps: the pre-trained model under its new head, and the same "
     "model from its first weights.",
     "Loss while pre-training": "Of batches, means over stretches of steps.",
-    "equivariance error by shift": "0: the layer's output moves exactly as the image does; 1: the two have nothing in common. Between "
+    "equivariance error by shift": "0: the layer's output moves exactly as the image does; 1: the two have nothing in common but "
+    "their mean; above 1: less than that, as where one is high when the other is low. Between "
     "two cells the expected output is interpolated.",
     "equivariance error by depth, whole patches": "The image is moved by two patches, a whole number of cells of every layer. "
     "Positions tell a ViT where a patch is, zeros around the map tell a CNN where the edge is; without them both move with the "

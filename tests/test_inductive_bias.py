@@ -24,7 +24,7 @@ from vitbench.suites.paper.inductive_bias.definitions import (
     moved_map,
     receptive_field,
 )
-from vitbench.suites.paper.inductive_bias.look import bias
+from vitbench.suites.paper.inductive_bias.look import _by_distance, bias
 from vitbench.suites.paper.inductive_bias.subjects import RESNET, ROUND, SILENT, WITHOUT, CandidateSubject
 
 TINY = Miniature(side=16, patch=4, width=8, depth=2, heads=2, steps=2, batch=4, images=16)
@@ -82,6 +82,13 @@ def test_a_change_is_heard_in_parts_of_the_largest() -> None:
     after[0, 0, 0] = torch.tensor([3.0, 4])
     after[0, 0, 2] = torch.tensor([0.0, 1])
     assert heard(before, after).tolist() == [[1, 0, pytest.approx(0.2)]]
+
+
+def test_around_the_edge_a_patch_is_near_from_the_other_side() -> None:
+    change = torch.tensor([[4.0, 2, 0, 1], [0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
+    plain, around = (dict(_by_distance(change, 16, around=way)) for way in (False, True))
+    assert (plain[0.0], plain[4.0], plain[12.0]) == (4, pytest.approx(2 / 3), pytest.approx(1 / 5))
+    assert around == {0.0: 4, 4.0: pytest.approx(3 / 8), 8.0: 0, 12.0: 0}
 
 
 # --- the study ---

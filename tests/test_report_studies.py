@@ -213,6 +213,19 @@ def test_of_too_many_lines_those_to_compare_with_are_kept(tmp_path: Path) -> Non
     assert chart.left_out == ("d, fine-tuned: in the results", "d, from scratch: in the results")
 
 
+def test_implementations_with_many_lines_each_have_charts_of_their_own_on_the_same_axes(tmp_path: Path) -> None:
+    name = "Linear few-shot accuracy (Experiment 2)"
+    lines = [replace(curve(f"ViT {width}"), name=name, y=(0.1, 0.2, width / 100)) for width in (16, 32, 48)]
+    records = [study("paper/data_scaling", one, cell=one, curves=tuple(lines)) for one in ("a", "b", "c")]
+    (found,) = of(tmp_path, *records)
+    assert [chart.title for chart in found.charts] == [f"{name}, {one}" for one in "abc"]
+    assert [[one.label for one in chart.series] for chart in found.charts] == [["ViT 16", "ViT 32", "ViT 48"]] * 3
+    assert len({(chart.x, chart.y) for chart in found.charts}) == 1
+    assert [bool(chart.remarks) for chart in found.charts] == [True, False, False]
+    (together,) = of(tmp_path, *records[:2])
+    assert [len(chart.series) for chart in together.charts] == [6]
+
+
 def test_two_times_with_a_line_each_are_one_chart(tmp_path: Path) -> None:
     lines = [replace(curve(when), name="training loss") for when in ("at the start", "trained")]
     (found,) = of(tmp_path, study("paper/inner_views", curves=tuple(lines)))

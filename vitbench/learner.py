@@ -87,9 +87,7 @@ class ViTLearner:
     def with_new_head(self, classes: int, image_size: tuple[int, int]) -> "ViTLearner":
         """By ``export``, ``load`` and, to another resolution, ``at_image_size``."""
         resized = image_size != self.config.image_size
-        for hook in ("export", "at_image_size") if resized else ("export",):
-            if not self.candidate.offers(hook):
-                raise NotSupported(f"{self.candidate.name} has no {hook}()")
+        require_hooks(self.candidate, "export", *(["at_image_size"] if resized else []))
         config = replace(self.config, head="linear", num_classes=classes)
         state = {name: weight for name, weight in self.exported().items() if not name.startswith("head.")}
         state |= {"head.weight": torch.zeros(classes, config.width), "head.bias": torch.zeros(classes)}
@@ -154,6 +152,17 @@ class ResNetLearner:
     def guarded(self, _what: str, run: Callable[[], Result]) -> Result:
         """It is no foreign code."""
         return run()
+
+
+def require_hooks(candidate: Candidate, *hooks: str) -> None:
+    """Refuse a candidate before hours are spent on what it cannot bring to an end.
+
+    Raises:
+        NotSupported: it does not offer one of these hooks.
+    """
+    for hook in hooks:
+        if not candidate.offers(hook):
+            raise NotSupported(f"{candidate.name} has no {hook}()")
 
 
 def teach(

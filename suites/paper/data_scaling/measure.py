@@ -14,7 +14,7 @@ from vitbench.datasets import Dataset, Labelled, dataset
 from vitbench.environment import device_name
 from vitbench.errors import NotSupported, OutputCut, RequirementFailed
 from vitbench.few_shot import few, linear_accuracy
-from vitbench.learner import Learner, teach
+from vitbench.learner import Learner, require_hooks, teach
 from vitbench.measurement import study
 from vitbench.plan import Cell
 from vitbench.records import Outcome, StudyRecord
@@ -115,6 +115,7 @@ def measure(cell: Cell, results: Path) -> StudyRecord:
     # setup
     torch.set_num_threads(cell.threads)
     candidate = Candidate(resolve(cell.implementation), cell.device)
+    require_hooks(candidate, "export")
     configs = vits(design, candidate, data)
     found = tasks(data, next(iter(configs.values())).channels, cell.device)
     sizes, built = design.subsets(len(found.upstream.train)), models(design, candidate, configs, found)

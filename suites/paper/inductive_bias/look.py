@@ -17,7 +17,7 @@ from vitbench.suites.paper.inductive_bias.definitions import (
     moved_map,
     receptive_field,
 )
-from vitbench.suites.paper.inductive_bias.subjects import Subject
+from vitbench.suites.paper.inductive_bias.subjects import ROUND, Subject
 
 CELL = 4  # pixels: a patch of the miniature, and a cell of the ResNet's first maps
 
@@ -67,7 +67,7 @@ def bias(subject: Subject, images: Tensor, variant: str) -> Bias:
         by_shift=[errors[pixels][-1] for pixels in errors],
         by_depth_whole=errors[whole],
         by_depth_single=errors[1],
-        heard_by_distance=_by_distance(change, subject.side),
+        heard_by_distance=_by_distance(change, subject.side, around=variant == ROUND),
         least_heard=change.min().item(),
     )
 
@@ -135,10 +135,15 @@ def _heard_from_a_corner(subject: Subject, images: Tensor, variant: str) -> Tens
     return heard(before[first], after[first])
 
 
-def _by_distance(change: Tensor, side: int) -> list[tuple[float, float]]:
-    """Pixels from the changed patch, and the mean change there; distances are rounded to whole cells."""
+def _by_distance(change: Tensor, side: int, *, around: bool) -> list[tuple[float, float]]:
+    """Pixels from the changed patch, and the mean change there; distances are rounded to whole cells.
+
+    Around, the image goes on at its opposite edge, so that the patch is near from there too.
+    """
     size = side / change.shape[0]
-    apart = distances((change.shape[0], change.shape[1]), (size, size), (size / 2, size / 2))
+    centres = [(y * side + size / 2, x * side + size / 2) for y in (0, 1) for x in (0, 1)][: 4 if around else 1]
+    map_size = (change.shape[0], change.shape[1])
+    apart = torch.stack([distances(map_size, (size, size), centre) for centre in centres]).amin(dim=0)
     whole = (apart / size).round()
     return [(one.item() * size, change[whole == one].mean().item()) for one in whole.unique()]
 

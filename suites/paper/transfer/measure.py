@@ -11,7 +11,7 @@ import torch
 from vitbench.candidate import Candidate
 from vitbench.datasets import Labelled, dataset
 from vitbench.environment import device_name
-from vitbench.learner import Learner, ViTLearner, teach
+from vitbench.learner import Learner, ViTLearner, require_hooks, teach
 from vitbench.measurement import study
 from vitbench.miniature import smoothed
 from vitbench.plan import Cell
@@ -58,6 +58,7 @@ def measure(cell: Cell, results: Path) -> StudyRecord:
     # setup
     torch.set_num_threads(cell.threads)
     candidate = Candidate(resolve(cell.implementation), cell.device)
+    require_hooks(candidate, "export", "at_image_size")
     model = config(design, data, candidate)
     found = tasks(data, model.channels, cell.device)
     counted = Steps(results, design.all_steps)
