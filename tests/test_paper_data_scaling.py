@@ -13,16 +13,19 @@ from torch import Tensor
 from vitbench import cell as cell_process
 from vitbench.adapter import Adapter
 from vitbench.adapters.reference import ReferenceAdapter
-from vitbench.candidate import CandidateRaised
+from vitbench.candidate import Candidate, CandidateRaised
+from vitbench.datasets import Labelled, dataset
 from vitbench.errors import OutputCut
 from vitbench.options import Options
 from vitbench.plan import Cell, plan
 from vitbench.records import Outcome, StudyRecord
+from vitbench.reference.cost import parameter_count
+from vitbench.reference.recipes import Recipe
 from vitbench.results import from_line
 from vitbench.steps import Steps, steps_of
 from vitbench.suites.paper.data_scaling import measure as scaling
 from vitbench.suites.paper.data_scaling.crossing import crossing, overtaken
-from vitbench.suites.paper.data_scaling.design import DESIGNS, Design
+from vitbench.suites.paper.data_scaling.design import DESIGNS, DRAWS, Design, tasks, vits
 from vitbench.suites.paper.data_scaling.findings import CHARTS, arrays, crossings, curves, with_the_most
 
 pytestmark = pytest.mark.usefixtures("one_thread", "small")
@@ -85,6 +88,23 @@ def test_seeds_that_agree_give_a_crossing_with_a_narrow_interval() -> None:
     assert found.resamples == 1.0
 
 
+def test_the_interval_holds_95_percent_of_the_resamples() -> None:
+    """Of three seeds one is drawn three times in 1 of 27 resamples: more than 2.5 %, less than 12.5 %."""
+    first, second = [[0.0] * 3, [0.1, 0.2, 0.4]], [[0.1] * 3, [0.0] * 3]  # behind by 0.1, then ahead by so much
+    found = crossing([100, 10_000], first, second)
+    assert found.size == pytest.approx(100 * 100 ** (0.1 / (0.1 + 0.7 / 3)))
+    assert (found.low, found.high) == (pytest.approx(100 * 100**0.2), pytest.approx(100 * 100**0.5))
+
+
+def test_an_interval_is_told_from_95_percent_of_crossing_resamples_on() -> None:
+    """Of five seeds one is ahead throughout; drawn thrice or more (5.8 %), it leaves nothing to cross."""
+    first, second = [[0.0] * 4 + [0.2], [0.2] * 5], [[0.1] * 5, [0.1] * 5]
+    found = crossing([100, 10_000], first, second)
+    assert found.size is not None
+    assert (found.low, found.high) == (None, None)
+    assert found.resamples == pytest.approx(0.942, abs=0.007)
+
+
 def test_seeds_that_disagree_give_a_crossing_without_interval_and_say_how_many_cross() -> None:
     first, second = [[0.2, 0.9], [0.9, 0.9]], [[0.6, 0.6], [0.8, 0.8]]
     found = crossing([100, 10_000], first, second)  # the second seed is ahead throughout
@@ -111,7 +131,7 @@ def test_each_pair_that_crosses_is_a_figure_and_the_others_are_told_in_words() -
     assert (figure.name, figure.series) == ("Linear few-shot accuracy: no worse from", "ViT than R")
     assert (figure.value, figure.unit, figure.seeds) == (pytest.approx(1000), "images", 2)
     assert apart == [
-        "Linear few-shot accuracy, no crossing between the sizes measured, ahead with the most images: ViT over S"
+        "Linear few-shot accuracy, no crossing between the sizes measured, ahead in the mean with the most images: ViT over S"
     ]
 
 
@@ -147,6 +167,8 @@ def test_the_record_says_what_was_trained_on_what(whole: StudyRecord) -> None:
     assert whole.settings["image"] == "16×16"
     assert whole.settings[f"parameters of {RESNET}"] == 9170 - 2 * 49 * 8 - 4 * 65  # grey images, six classes
     assert whole.data.startswith("digits: ")
+    linear = vits(SMALL, Candidate(ReferenceAdapter()), dataset())[VIT]
+    assert whole.settings[f"parameters of {VIT}"] == parameter_count(replace(linear, head="mlp"))  # section 3.1's head
 
 
 def test_two_studies_are_the_same_to_the_bit_and_another_seed_is_another(tmp_path: Path, whole: StudyRecord) -> None:
@@ -154,6 +176,51 @@ def test_two_studies_are_the_same_to_the_bit_and_another_seed_is_another(tmp_pat
     assert (same.curves, same.arrays, same.scalars) == (whole.curves, whole.arrays, whole.scalars)
     assert same.arrays != other.arrays
     assert steps_of(tmp_path / "0.jsonl") == (112, 112)
+
+
+def contents(data: Labelled) -> set[bytes]:
+    return {image.numpy().tobytes() for image in data.images}
+
+
+def test_models_are_taught_training_images_and_judged_by_unseen_ones_of_the_right_classes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("sklearn")
+    monkeypatch.setitem(DESIGNS, "quick", replace(SMALL, steps=1, fine_steps=1))
+    taught: dict[tuple[str, int, int], list[set[bytes]]] = {}
+    judged, shown = list[set[bytes]](), list[Labelled]()
+    teach, few = scaling.teach, scaling.few
+
+    def teaching(learner: Any, data: Labelled, recipe: Recipe, seed: int, **rest: Any) -> Any:
+        taught.setdefault((recipe.optimizer, len(data), seed), []).append(contents(data))
+        return teach(learner, data, recipe, seed, **rest)
+
+    monkeypatch.setattr(scaling, "teach", teaching)
+    monkeypatch.setattr(scaling, "accuracy", lambda _logits, data: judged.append(contents(data)) or 0.5)
+    monkeypatch.setattr(scaling, "few", lambda data, *rest: shown.append(data) or few(data, *rest))
+    scaling.measure(CELL, tmp_path / "results.jsonl")
+
+    found = tasks(dataset(), 1, "cpu")
+    first, others = found.upstream, found.downstream
+    seen = contents(first.train) | contents(others.train)
+    assert not seen & (contents(first.test) | contents(others.test))
+    assert not contents(first.train) & contents(others.train)
+    assert judged == [contents(first.test), contents(others.test)] * 8
+    assert all(torch.equal(data.images, others.train.images) for data in shown)
+    assert len(shown) == 8 * DRAWS
+    assert set(taught) == {
+        ("adam", 20, 0),
+        ("adam", 20, 1),
+        ("adam", 80, 0),
+        ("adam", 80, 1),
+        ("sgd", 20, 0),
+        ("sgd", 20, 1),
+    }
+    for (optimizer, _, _), each in taught.items():
+        assert all(one == each[0] for one in each)  # every model is taught the same
+        assert each[0] <= contents(first.train if optimizer == "adam" else others.train)
+    assert taught["adam", 20, 0][0] < taught["adam", 80, 0][0]
+    assert taught["adam", 20, 0] != taught["adam", 20, 1]
 
 
 class Killed(BaseException):

@@ -20,6 +20,7 @@ from vitbench.options import Options, parse
 from vitbench.plan import Cell, plan
 from vitbench.records import Outcome, StudyRecord
 from vitbench.reference.positions import resize_position_embedding
+from vitbench.reference.recipes import Recipe
 from vitbench.results import from_line
 from vitbench.steps import Steps, steps_of
 from vitbench.study import Scalar
@@ -72,6 +73,44 @@ def test_two_runs_are_the_same_to_the_bit_and_another_seed_is_another(tmp_path: 
     assert steps_of(tmp_path / "0.jsonl") == (80, 80)
     assert first == same
     assert first != other
+
+
+def test_models_are_taught_training_images_and_judged_by_unseen_ones_at_the_right_resolution(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sizes.DESIGNS, "quick", replace(SMALL, seeds=1, steps=1, fine_steps=1))
+    taught, judged = list[tuple[str, Labelled]](), list[Labelled]()
+    teach = transfer.teach
+
+    def teaching(learner: Any, data: Labelled, recipe: Recipe, seed: int, **rest: Any) -> Any:
+        taught.append((recipe.optimizer, data))
+        return teach(learner, data, recipe, seed, **rest)
+
+    def judging(logits: Any, data: Labelled) -> float:
+        assert logits(data.images[:1]).shape[0] == 1  # of images of this size
+        judged.append(data)
+        return 0.5
+
+    monkeypatch.setattr(transfer, "teach", teaching)
+    monkeypatch.setattr(transfer, "accuracy", judging)
+    transfer.measure(CELL, tmp_path / "results.jsonl")
+
+    data = dataset()
+    found = tasks(data, 1, "cpu")
+    (adam, first), (sgd, few), (again, same) = taught
+    assert (adam, sgd, again) == ("adam", "sgd", "adam")
+    assert torch.equal(first.images, data.train.of_classes(range(6)).images)
+    assert len(few) == SMALL.fine_images
+    assert torch.equal(few.images, same.images)
+    assert contents(few) <= contents(data.train.of_classes(range(6, 10)).resized((12, 12)))
+    assert not contents(found.downstream.train) & contents(found.downstream.test)
+    others, enlarged = (data.test.of_classes(part).resized((12, 12)) for part in (range(6, 10), range(6)))
+    expected = [others, data.test.of_classes(range(6)), enlarged, others, others]
+    assert [torch.equal(one.images, other.images) for one, other in zip(judged, expected, strict=True)] == [True] * 5
+
+
+def contents(data: Labelled) -> set[bytes]:
+    return {image.numpy().tobytes() for image in data.images}
 
 
 class Killed(BaseException):

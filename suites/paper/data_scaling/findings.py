@@ -105,4 +105,4 @@ def crossings(
 
 def _told(chart: str, ahead: Sequence[str]) -> Iterator[str]:
     if ahead:
-        yield f"{chart}, no crossing between the sizes measured, ahead with the most images: {', '.join(ahead)}"
+        yield f"{chart}, no crossing between the sizes measured, ahead in the mean with the most images: {', '.join(ahead)}"
