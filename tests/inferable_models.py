@@ -1,6 +1,8 @@
 """Vision Transformers as people write them, and what is none: the classes that inference is tried on."""
 
+import os
 import socket
+import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -47,6 +49,19 @@ class FeatureByFeature(Attention):
 
 class HeadsLast(Attention):
     layout = "dkh"
+
+
+class ValuesFirst(Attention):
+    """Packed in an order of its own, which its name does not deny."""
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__(dim, heads)
+        self.in_proj = self.qkv
+        del self.qkv
+
+    def forward(self, x: Tensor) -> Tensor:
+        v, k, q = self.in_proj(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        return self.proj((self.weights(q, k) @ v).transpose(1, 2).flatten(2))
 
 
 class Exchanged(Attention):
@@ -221,6 +236,10 @@ class PackedHeadsLast(ViT):
     attention = HeadsLast
 
 
+class PackedValuesFirst(ViT):
+    attention = ValuesFirst
+
+
 class WithoutNames(ViT):
     attention = Nameless
 
@@ -333,6 +352,15 @@ class Relu(ViT):
     gelu = nn.ReLU
 
 
+class Probabilities(ViT):
+    def forward(self, images: Tensor) -> Any:
+        return super().forward(images).softmax(-1)
+
+
+class OddEpsilon(ViT):
+    eps = 1.05e-6
+
+
 class LargeEpsilon(ViT):
     eps = 1e-3
 
@@ -441,6 +469,68 @@ class Downloads(ViT):
         super().__init__(img_size, patch_size, 3, num_classes, dim, depth, heads, mlp_dim)
         with suppress(Exception):  # as who goes on without weights
             socket.create_connection(("weights.example.org", 443), timeout=1)
+
+
+class DownloadsInSilence(ViT):
+    def __init__(
+        self, img_size: int, patch_size: int, num_classes: int, dim: int, depth: int, heads: int, mlp_dim: int
+    ) -> None:
+        super().__init__(img_size, patch_size, 3, num_classes, dim, depth, heads, mlp_dim)
+        with suppress(BaseException):  # as a bare except does
+            socket.create_connection(("weights.example.org", 443), timeout=1)
+
+
+class TwoWidths(ViT):
+    """One of the two is the MLP's, and no name says which."""
+
+    def __init__(
+        self, img_size: int, patch_size: int, num_classes: int, embed_dim: int, dim: int, depth: int, heads: int
+    ) -> None:
+        super().__init__(img_size, patch_size, 3, num_classes, embed_dim, depth, heads, dim)
+
+
+class Aborts(ViT):
+    def __init__(
+        self, img_size: int, patch_size: int, num_classes: int, dim: int, depth: int, heads: int, mlp_dim: int
+    ) -> None:
+        os.abort()
+
+
+class StartsAtZero(ViT):
+    def __init__(
+        self, img_size: int, patch_size: int, num_classes: int, dim: int, depth: int, heads: int, mlp_dim: int
+    ) -> None:
+        super().__init__(img_size, patch_size, 3, num_classes, dim, depth, heads, mlp_dim)
+        nn.init.zeros_(self.head.weight)
+
+
+class SquaresAndSeveralHeads(ViT):
+    """It refuses rectangles and a single head."""
+
+    def __init__(
+        self, img_size: Any, patch_size: Any, num_classes: int, dim: int, depth: int, heads: int, mlp_dim: int
+    ) -> None:
+        if not isinstance(img_size, int) or not isinstance(patch_size, int) or heads == 1:
+            raise ValueError("squares and several heads")
+        super().__init__(img_size, patch_size, 3, num_classes, dim, depth, heads, mlp_dim)
+
+
+class BuildsItself(ViT):
+    """A method ``build`` of its own, which is none of an adapter's."""
+
+    def build(self) -> None:
+        raise NotImplementedError
+
+
+class Talks(ViT):
+    def __init__(
+        self, img_size: int, patch_size: int, num_classes: int, dim: int, depth: int, heads: int, mlp_dim: int
+    ) -> None:
+        sys.stdout.write("Vision Transformer, made with love\n")
+        super().__init__(img_size, patch_size, 3, num_classes, dim, depth, heads, mlp_dim)
+
+
+made = ViT(8, 4, 3, 2, 8, 1, 2, 8)
 
 
 class Hangs(ViT):

@@ -1,5 +1,6 @@
 """What is inferred of classes as people write them: their layouts, their conventions, and no defect explained away."""
 
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,10 +12,11 @@ import pytest
 
 from vitbench.adapt import main as adapt
 from vitbench.candidate import Candidate
-from vitbench.errors import NotInferred
+from vitbench.errors import AdapterBroken, NotInferred
 from vitbench.inference.apart import inferred, source_of
 from vitbench.inference.inferring import Inferred, infer
-from vitbench.inference.sketch import SMALL
+from vitbench.inference.settling import best
+from vitbench.inference.sketch import SMALL, Construction, Sketch
 from vitbench.registry import inferred_code, resolve
 
 
@@ -34,6 +36,8 @@ RIGHT = {
         "rows of weight, packed of query, key and value: query, key and value of a feature beside each other"
     },
     "PackedHeadsLast": {"rows of weight, packed of query, key and value: the heads of a feature beside each other"},
+    "PackedValuesFirst": {"rows of weight, packed of value, key and query: all values, all keys, all queries"},
+    "BuildsItself": set(),
     "WithoutNames": set(),
     "InByOut": set(),
     "HeadsApart": set(),
@@ -64,12 +68,37 @@ def test_no_reading_hides_a_defect(name: str, tmp_path: Path) -> None:
     assert disagreement(inferred_here(name, tmp_path).assumed)
 
 
-def test_an_epsilon_that_no_vision_transformer_has_is_told_and_not_assumed(tmp_path: Path) -> None:
-    found = inferred_here("LargeEpsilon", tmp_path)
-    assert (
-        "layer_norm_eps: 1e-06, though 0.001 and 0.001 was measured, which is no Vision Transformer's" in found.assumed
-    )
+@pytest.mark.parametrize(("name", "shown"), [("LargeEpsilon", "0.001"), ("OddEpsilon", "1.05e-06")])
+def test_an_epsilon_that_no_vision_transformer_has_is_told_and_not_assumed(
+    name: str, shown: str, tmp_path: Path
+) -> None:
+    found = inferred_here(name, tmp_path)
+    told = f"layer_norm_eps: 1e-06, though {shown} and {shown} was measured, which is no Vision Transformer's"
+    assert told in found.assumed
     assert "conventions" not in found.code.replace("conventions = Conventions(head_init", "")
+
+
+@pytest.mark.parametrize(("name", "random"), [("StartsAtZero", False), ("ViT", True)])
+def test_how_the_head_starts_is_seen(name: str, random: bool, tmp_path: Path) -> None:
+    assert ("head_init = random" in inferred_here(name, tmp_path).assumed) is random
+
+
+@pytest.mark.parametrize(
+    ("errors", "chosen", "agreed"),
+    [
+        ([0.3, 1e-14, 0.2], 1, True),  # exactly
+        ([0.3, 1e-7, 0.2], 1, True),  # to float32, and nothing else comes near
+        ([2e-7, 1e-7, 0.2], 0, False),  # two that float32 does not tell apart
+        ([0.3, 1e-3, 0.2], 0, False),  # a defect
+    ],
+)
+def test_a_reading_is_taken_where_it_alone_agrees(errors: list[float], chosen: int, agreed: bool) -> None:
+    source = source_of("inferable_models:ViT", "inferable_models", "ViT")
+    sketches = [
+        Sketch(source=source, construction=Construction(arguments={}), output=str(number)) for number in range(3)
+    ]
+    answer = best(sketches, lambda one: errors[int(one.output)])
+    assert (int(answer.sketch.output), answer.agreed) == (chosen, agreed)
 
 
 REFUSED = {
@@ -77,6 +106,9 @@ REFUSED = {
     "TwoClassTokens": "which of one, two is class_token",
     "TwoHeads": "what these tensors are: head_dist.weight (7, 40), another head.weight",
     "Downloads": "how to build it: it opens a connection, to ('weights.example.org', 443)",
+    "DownloadsInSilence": "how to build it: it opens a connection, to ('weights.example.org', 443)",
+    "TwoWidths": "which of embed_dim, dim is width",
+    "Aborts": "how to build it: its process was killed by SIGABRT in __init__()",
     "Allocates": "how to build it: it needs more memory than so small a model may have",
     "Leaves": "how to build it: SystemExit: no licence",
     "Convolutions": "what these tensors are: ",
@@ -144,13 +176,49 @@ def test_adapt_writes_the_adapter_that_the_class_is_judged_by(
     assert "is there already; --force writes over it" in capsys.readouterr().err
 
 
+def test_what_a_class_prints_is_no_part_of_its_adapter(capsys: pytest.CaptureFixture[str]) -> None:
+    assert adapt(["inferable_models:Talks"]) == 0
+    printed = capsys.readouterr()
+    compile(printed.out, "adapter.py", "exec")
+    assert "made with love" not in printed.out
+
+
+def test_an_adapter_of_a_file_works_beside_it_whatever_the_file_is_called(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, adapter = tmp_path / "01-vit.py", tmp_path / "adapter.py"
+    model.write_text("from inferable_models import ViT\n", encoding="utf-8")
+    assert adapt([f"{model}:ViT", "-o", str(adapter)]) == 0
+    assert "keep it beside" not in capsys.readouterr().out
+    assert resolve(str(adapter)).conventions == resolve(f"{model}:ViT").conventions
+    elsewhere = tmp_path / "kept"
+    elsewhere.mkdir()
+    assert adapt([f"{model}:ViT", "-o", str(elsewhere / "adapter.py")]) == 0
+    assert f"keep it beside {model}." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("made", "is a ViT without a method build(config); name the model's class"), ("Settings", "is a class without")],
+)
+def test_what_is_no_class_of_a_model_is_said_to_be_what_it_is(name: str, text: str) -> None:
+    with pytest.raises(AdapterBroken, match=re.escape(text)):
+        resolve(f"inferable_models:{name}")
+
+
+def test_an_epsilon_that_cannot_be_measured_is_told_so(tmp_path: Path) -> None:
+    told = [line for line in inferred_here("Probabilities", tmp_path).assumed if line.startswith("layer_norm_eps")]
+    assert len(told) == 1
+    assert "since nothing of the kind could be measured" in told[0]
+
+
 def test_adapt_says_of_an_adapter_that_it_needs_none(capsys: pytest.CaptureFixture[str]) -> None:
     assert adapt(["reference"]) == 2
     assert "'reference' needs no adapter" in capsys.readouterr().err
 
 
 def test_a_written_adapter_is_formatted_as_the_project_is(tmp_path: Path) -> None:
-    for name in ("Clip", "PixelsFirst", "HeadsApart", "FromConfig"):
+    for name in ("Clip", "PixelsFirst", "HeadsApart", "FromConfig", "PackedValuesFirst"):
         file = tmp_path / f"{name}.py"
         file.write_text(inferred_here(name, tmp_path).code, encoding="utf-8")
         done = subprocess.run(
@@ -160,6 +228,13 @@ def test_a_written_adapter_is_formatted_as_the_project_is(tmp_path: Path) -> Non
             check=False,
         )
         assert done.returncode == 0, done.stdout
+
+
+def test_what_a_class_refuses_is_not_offered(tmp_path: Path) -> None:
+    limits = ("square images only", "square patches only", "two heads or more", "three channels only")
+    refusing, other = (inferred_here(name, tmp_path).code for name in ("SquaresAndSeveralHeads", "ViT"))
+    assert [limit in refusing for limit in limits] == [True] * 4
+    assert [limit in other for limit in limits] == [False] * 4
 
 
 def test_a_model_whose_mlp_has_four_widths_is_judged_at_four_widths(tmp_path: Path) -> None:

@@ -403,7 +403,7 @@ def test_an_adapter_without_load_is_one_whose_requirements_are_not_offered(site:
 
 def test_a_class_without_build_is_broken(site: Path) -> None:
     write(site, {"my_mod.py": "class Empty:\n    pass"})
-    assert failure("my_mod:Empty", AdapterBroken).startswith("my_mod:Empty is a Empty without a method build(config); ")
+    assert failure("my_mod:Empty", AdapterBroken).startswith("my_mod:Empty is a class without a method build(config); ")
 
 
 @pytest.mark.parametrize(

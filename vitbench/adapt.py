@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 
 from vitbench.console import speak_any_language
@@ -25,7 +26,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     speak_any_language()
     options = _parser().parse_args(sys.argv[1:] if argv is None else argv)
     try:
-        code = _code(options.impl)
+        with redirect_stdout(sys.stderr):  # what the class prints is no part of its adapter
+            code = _code(options.impl)
         if options.output is None:
             print(code, end="")
             return 0
@@ -35,8 +37,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         return error.exit_code
     print(
         f"{options.output}: look it through, then pytest --pyargs vitbench.suites.conformance --impl {options.output}"
+        f"{_beside(options.impl, options.output)}"
     )
     return 0
+
+
+def _beside(impl: str, output: Path) -> str:
+    """Where the adapter has to lie, if it imports a file of another folder."""
+    model = Path(impl.rpartition(":")[0])
+    if model.suffix != ".py" or model.resolve().parent == output.resolve().parent:
+        return ""
+    return f"\nIt imports {model.stem}, which is found beside it or on PYTHONPATH: keep it beside {model}."
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -287,15 +287,25 @@ def _instance(found: Any, origin: str) -> "Adapter":
     """An adapter object from an adapter, its class, or a module that holds one."""
     if isinstance(found, ModuleType) and not callable(getattr(found, "build", None)):
         found = _adapter_in(found, origin)
-    if isinstance(found, type):
+    if isinstance(found, type) and callable(getattr(found, "build", None)):
         with _importing(_Asked("--impl", "adapter", origin)):
             found = found()
     if not callable(getattr(found, "build", None)):
+        kind = "class" if isinstance(found, type) else type(found).__name__
         raise AdapterBroken(
-            f"{origin} is a {type(found).__name__} without a method build(config); "
+            f"{origin} is a {kind} without a method build(config); {_instead(found)}"
             "an adapter subclasses vitbench.adapter.Adapter or offers its methods (docs/adapters.md)"
         )
     return found
+
+
+def _instead(found: Any) -> str:
+    """What to name instead of a model that is made already."""
+    from torch import nn  # noqa: PLC0415
+
+    if not isinstance(found, nn.Module):
+        return ""
+    return "name the model's class, or a function that makes it: it is built at sizes of vitbench's own; "
 
 
 def _adapter_in(module: ModuleType, origin: str) -> Any:

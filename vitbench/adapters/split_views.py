@@ -46,18 +46,21 @@ def canonical_shape(name: str, view: Tensor) -> tuple[int, ...]:
     return tuple(view.shape)
 
 
-def packed_views(prefix: str, layout: str, heads: int, **packed: Tensor | None) -> dict[str, Tensor]:
+def packed_views(
+    prefix: str, layout: str, heads: int, *, order: str = "qkv", **packed: Tensor | None
+) -> dict[str, Tensor]:
     """Query, key and value out of one projection of all three, given as ``weight=`` and ``bias=``.
 
     ``layout`` names the axes of its rows from the slowest to the fastest: ``k`` of the three, ``h`` of the heads and ``d``
     of a head's features. ``khd`` has all queries first; ``hkd`` one head after the other; ``hdk`` a feature's query, key and
-    value beside each other.
+    value beside each other. ``order`` is that of the three.
     """
+    names = {"q": "query", "k": "key", "v": "value"}
     return {
         f"{prefix}{name}.{leaf}": _rows(tensor.detach(), layout, heads).select(0, place)
         for leaf, tensor in packed.items()
         if tensor is not None
-        for place, name in enumerate(("query", "key", "value"))
+        for place, name in enumerate(names[one] for one in order)
     }
 
 

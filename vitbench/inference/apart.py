@@ -32,10 +32,12 @@ _MEMORY_BYTES = 4 * 2**30  # beyond what the process has at its start; the model
 
 def is_inferable(found: Any) -> bool:
     """Whether this is a torch class, or a function that may make one, and no adapter."""
-    if callable(getattr(found, "build", None)):
+    if isinstance(found, type) and issubclass(
+        found, nn.Module
+    ):  # it may have a build() of its own, for its layers, say
+        return not all(callable(getattr(found, method, None)) for method in ("build", "load"))
+    if isinstance(found, type) or callable(getattr(found, "build", None)):
         return False
-    if isinstance(found, type):
-        return issubclass(found, nn.Module)
     return callable(found) and not isinstance(found, nn.Module)
 
 
@@ -84,12 +86,13 @@ def _distribution(top: str) -> str:
 
 
 def _asked(found: Any, source: Source, folder: Path, step_limit_s: float) -> dict[str, Any]:
-    fork = Forked(lambda _question, tell: _within_limits(lambda: _answer(found, source, folder, tell)))
+    fork = Forked(lambda _question, tell: _within_limits(source, lambda: _answer(found, source, folder, tell)))
     try:
         answer: dict[str, Any] = fork.ask("infer", limit_s=step_limit_s)
     except NoAnswer as lost:
         step = f" while {lost.told[-1]}" if lost.told else ""
-        return {"refused": _refused(source, f"its process {lost}{step}")}
+        how = str(lost) if str(lost).startswith("its process") else f"its process {lost}"
+        return {"refused": _refused(source, f"{how}{step}")}
     finally:
         fork.end()
     return answer
@@ -125,17 +128,24 @@ def _refused(source: Source, error: str) -> str:
 # --- in the process of its own ---
 
 
-def _within_limits(run: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def _within_limits(source: Source, run: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     torch.set_num_threads(1)  # the threads of the process that was forked are not here
-    _forbid_connections()
+    reached = _forbid_connections()
     _limit_memory()
-    return run()
+    answer = run()
+    if reached and "refused" not in answer:  # a bare ``except:`` swallowed it
+        return {"refused": _refused(source, reached[0])}
+    return answer
 
 
-def _forbid_connections() -> None:
+def _forbid_connections() -> list[str]:
+    """Refuse each from now on; what is returned gets a line about each that was tried."""
+    reached: list[str] = []
+
     def refuse(*arguments: Any, **_named: Any) -> NoReturn:
         where = next((str(one) for one in arguments if isinstance(one, str | tuple)), "somewhere")
-        raise ReachesOut(f"it opens a connection, to {where}; is there an argument that keeps it from that?")
+        reached.append(f"it opens a connection, to {where}; is there an argument that keeps it from that?")
+        raise ReachesOut(reached[-1])
 
     for name in ("getaddrinfo", "create_connection", "gethostbyname"):
         setattr(socket, name, refuse)
@@ -148,6 +158,7 @@ def _forbid_connections() -> None:
             refuse(address)
 
     socket.socket.connect = connect  # type: ignore[method-assign, assignment]
+    return reached
 
 
 def _limit_memory() -> None:

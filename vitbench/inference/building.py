@@ -58,6 +58,7 @@ class Built:
     alignment: Alignment | None = None
     body: Anatomy | None = None
     error: str = ""
+    question: str = ""  # about its arguments
     ran: bool = False  # it was built, and a forward pass came to its end or broke
 
     @property
@@ -95,6 +96,7 @@ def built(found: Any, source: Source, workshop: Workshop, tell: Callable[[str], 
                 unknown=tuple(nearest.signature.unknown),
                 missing=tuple(_missing(nearest.signature)),
                 error=nearest.error,
+                question=nearest.question,
                 alignment=nearest.alignment,
             )
         )
@@ -103,9 +105,10 @@ def built(found: Any, source: Source, workshop: Workshop, tell: Callable[[str], 
 
 def _ways(found: Any, source: Source, workshop: Workshop, tell: Callable[[str], None]) -> Iterator[Built]:
     for signature in signatures(found):
-        if signature.unknown or _missing(signature):
-            known = next(signature.constructions(), Construction(arguments={}))
-            yield Built(sketch=Sketch(source=source, construction=known), signature=signature)
+        likeliest = next(signature.constructions(), None)
+        if signature.unknown or _missing(signature) or likeliest is None:
+            known, question = likeliest or signature.likeliest(), "; ".join(signature.clashes())
+            yield Built(sketch=Sketch(source=source, construction=known), signature=signature, question=question)
             continue
         before: Alignment | None = None
         for construction in signature.constructions():

@@ -118,6 +118,20 @@ class Signature:
         """Ways to fill it in, the likeliest first, up to a number that can be tried."""
         return itertools.islice(self._all(), _MOST_TRIALS)
 
+    def likeliest(self) -> Construction:
+        """Each argument as its name alone has it; two may then be the same."""
+        return Construction(
+            arguments={name: _ASKED[fields[0]][0] for name, fields in self.known.items()}, holder=self.holder
+        )
+
+    def clashes(self) -> list[str]:
+        """Arguments that could all be the same size, and nothing else: "which of dim, embed_dim is width"."""
+        by_field: dict[str, list[str]] = {}
+        for name, fields in self.known.items():
+            if len(fields) == 1 and name not in self.optional:
+                by_field.setdefault(fields[0], []).append(name)
+        return [f"which of {', '.join(names)} is {field}" for field, names in by_field.items() if len(names) > 1]
+
     def _choices(self, name: str) -> list[str]:
         """What an argument may be; nothing, too, where it may be left out and another one may be the same."""
         others = {field for other, fields in self.known.items() if other != name for field in fields}

@@ -23,11 +23,12 @@ from vitbench.reference.config import ViTConfig
 _SIZE_METHODS = ("set_input_size", "set_image_size")
 _SIZE_ARGUMENTS = ("interpolate_pos_encoding", "interpolate_pos_embedding", "interpolate_pos_embed")
 _LAYOUTS = {
-    "khd": "all queries, all keys, all values",
+    "khd": "all {3}, all {4}, all {5}",
     "hkd": "one head after the other",
-    "hdk": "query, key and value of a feature beside each other",
+    "hdk": "{0}, {1} and {2} of a feature beside each other",
     "dkh": "the heads of a feature beside each other",
 }
+_THREE = {"q": ("query", "queries"), "k": ("key", "keys"), "v": ("value", "values")}
 
 Tell = Callable[[str], None]
 
@@ -154,9 +155,9 @@ def _assumptions(sketch: Sketch) -> list[str]:
     told = [f"{name} = {value}" for name, value in conventions.items() if name not in unsettled]
     told.append(f"pool = {sketch.pool}")
     if sketch.packed is not None:
-        told.append(
-            f"rows of {sketch.packed.place.leaf}, packed of query, key and value: {_LAYOUTS[sketch.packed.layout]}"
-        )
+        words = [_THREE[one][number] for number in (0, 1) for one in sketch.packed.order]
+        packed = "packed of {0}, {1} and {2}: " + _LAYOUTS[sketch.packed.layout]
+        told.append(f"rows of {sketch.packed.place.leaf}, {packed.format(*words)}")
     flattened = [part.reading.split('"')[1] for part in sketch.parts if "patch_view" in part.reading]
     if flattened:
         axes = {"c": "C", "h": "P_h", "w": "P_w"}

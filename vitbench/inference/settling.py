@@ -5,9 +5,12 @@ the reference. A layout is settled where the stage behind it agrees; where none 
 defect cannot pass for a layout.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from itertools import permutations
+from math import isnan
 from typing import Any, get_args
 
 import torch
@@ -18,7 +21,7 @@ from vitbench.cases import random_images
 from vitbench.errors import NotInferred
 from vitbench.inference.alignment import PATCH_LAYOUTS, QKV_LAYOUTS, Alignment
 from vitbench.inference.refusal import Understanding, refusal
-from vitbench.inference.sketch import SMALL, Part, Sketch, sized
+from vitbench.inference.sketch import SMALL, Packed, Part, Sketch, sized
 from vitbench.probes import equal_tokens
 from vitbench.reference.config import Activation, Conventions, Pool, PositionResize, ViTConfig
 from vitbench.reference.parameters import exercised_weights, within
@@ -188,16 +191,24 @@ def _read_otherwise(sketch: Sketch, old: str, new: str) -> Sketch:
 
 
 def _attention_layouts(sketch: Sketch, alignment: Alignment) -> list[Sketch]:
-    layouts = (
-        [replace(sketch, packed=replace(sketch.packed, layout=layout)) for layout in QKV_LAYOUTS]
-        if sketch.packed
-        else [sketch]
-    )
+    layouts = list(_packings(sketch, sketch.packed)) if sketch.packed else [sketch]
     if alignment.orders:
         layouts = [_in_order(one, alignment.orders[0], order) for one in layouts for order in alignment.orders]
     if alignment.transposable:
         layouts = [turned for one in layouts for turned in (one, _turned(one, alignment.transposable))]
     return layouts
+
+
+def _packings(sketch: Sketch, packed: Packed) -> Iterator[Sketch]:
+    """Every layout of the rows, in the order that the projection's name says, or else in any; the usual one first."""
+    said = _SAID.search(f"{packed.place.path}.{packed.place.leaf}".lower())
+    for order in [said[0]] if said else QKV_ORDERS:
+        for layout in QKV_LAYOUTS:
+            yield replace(sketch, packed=replace(packed, layout=layout, order=order))
+
+
+QKV_ORDERS = tuple("".join(order) for order in permutations("qkv"))
+_SAID = re.compile("|".join(QKV_ORDERS))
 
 
 def _in_order(sketch: Sketch, before: Sequence[str], order: Sequence[str]) -> Sketch:
@@ -248,7 +259,9 @@ def _with_epsilon(sketch: Sketch, load: Loaded, told: list[str]) -> Sketch:
             sketch, conventions={**sketch.conventions, **({} if epsilon == default else {"layer_norm_eps": epsilon})}
         )
     shown = " and ".join(f"{one:.3g}" for one in epsilons)
-    told.append(f"layer_norm_eps: 1e-06, though {shown} was measured, which is no Vision Transformer's")
+    seen = f"though {shown} was measured, which is no Vision Transformer's"
+    none = "since nothing of the kind could be measured: the logits are no final LayerNorm's, times the head's weight"
+    told.append(f"layer_norm_eps: 1e-06, {none if any(isnan(one) for one in epsilons) else seen}")
     return sketch
 
 

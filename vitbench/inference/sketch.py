@@ -82,6 +82,12 @@ class Packed:
     place: Place  # of the weight
     bias: str  # the leaf of the bias; empty: none
     layout: str  # axes of the rows: k of the three, h of the heads, d of a head's features
+    order: str = "qkv"  # in which the three come
+
+    @property
+    def usual(self) -> bool:
+        """Whether it is packed as in the packages: all queries, all keys, all values."""
+        return (self.layout, self.order) == ("khd", "qkv")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,7 @@
 """An inferred adapter as code: what a person would have written, to be judged, kept and changed."""
 
 from collections.abc import Iterator, Sequence
+from keyword import iskeyword
 from textwrap import indent
 from typing import Any
 
@@ -76,7 +77,12 @@ def _docstring(sketch: Sketch) -> str:
 
 def _imports(sketch: Sketch, code: str, base: str) -> str:
     standard = [line for used, line in _STANDARD.items() if used in code]
-    foreign = [f"from {sketch.source.module} import {sketch.source.attribute.split('.')[0]}"]
+    attribute = sketch.source.attribute.split(".")[0]
+    foreign = [f"from {sketch.source.module} import {attribute}"]
+    odd = not all(part.isidentifier() and not iskeyword(part) for part in sketch.source.module.split("."))
+    if odd:  # "01-vit.py", which no import statement can name
+        standard.append("from importlib import import_module")
+        foreign = []
     holder = sketch.construction.holder
     if holder:
         alias = " as PackageConfig" if _holder_name(sketch) != holder.attribute else ""
@@ -98,7 +104,8 @@ def _imports(sketch: Sketch, code: str, base: str) -> str:
     ours = [f"from {module} import {', '.join(sorted(names))}" for module, names in own.items() if names]
     plain = [line for line in standard if line.startswith("import")]
     others = [line for line in standard if not line.startswith("import")]
-    return "\n".join([*plain, *others, "", *sorted(foreign), "", *ours])
+    found = ["", f'{attribute} = import_module("{sketch.source.module}").{attribute}'] if odd else []
+    return "\n".join([*plain, *sorted(others), "", *sorted(foreign), "", *ours, *found])
 
 
 def _splits(sketch: Sketch) -> bool:
@@ -108,7 +115,7 @@ def _splits(sketch: Sketch) -> bool:
 
 
 def _by_heads(sketch: Sketch) -> bool:
-    return sketch.packed is not None and sketch.packed.layout != "khd"
+    return sketch.packed is not None and not sketch.packed.usual
 
 
 def _head(sketch: Sketch) -> str:
@@ -220,9 +227,10 @@ def _packed(sketch: Sketch) -> str:
     owner = expression(Place(path=packed.place.path, series=packed.place.series), sketch)
     told = [f"weight={owner}.{packed.place.leaf}", *([f"bias={owner}.{packed.bias}"] if packed.bias else [])]
     prefix = 'f"blocks.{i}.attention."'
-    if packed.layout == "khd":
+    if packed.usual:
         return _call("views |= qkv_views", [prefix, *told], 12)
-    return _call("views |= packed_views", [prefix, f'"{packed.layout}"', "heads", *told], 12)
+    order = [] if packed.order == "qkv" else [f'order="{packed.order}"']
+    return _call("views |= packed_views", [prefix, f'"{packed.layout}"', "heads", *order, *told], 12)
 
 
 def _modules(parts: Sequence[Part]) -> tuple[dict[str, Place], list[Part]]:
