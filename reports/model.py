@@ -15,6 +15,7 @@ from vitbench.reports.environment import Fact, environment, side_by_side
 from vitbench.reports.latency import LatencyRow, latency_rows
 from vitbench.reports.memory import MemorySection, memory_section
 from vitbench.reports.runs import RunFacts, run_facts
+from vitbench.reports.scaling import ScalingRow, scaling_rows
 from vitbench.reports.searches import SearchRow, search_rows
 from vitbench.reports.series import LABEL_CHARACTERS
 from vitbench.reports.studies import Study, studies
@@ -73,6 +74,7 @@ class Report:
     starts: tuple[CellRow, ...]
     counts: tuple[CellRow, ...]
     timers: tuple[TimerRow, ...]
+    scaling: tuple[ScalingRow, ...]
     studies: tuple[Study, ...]
     environment: tuple[Fact, ...]
     conventions: tuple[Fact, ...]  # a value for each of those that declare any
@@ -97,7 +99,9 @@ class Report:
     def measured_implementations(self) -> tuple[str, ...]:
         """Whose figures the tables have, in the order of the tables."""
         timed = (row.implementation for group in self.comparisons for row in group.rows)
-        return tuple(dict.fromkeys((*timed, *(str(row.record.implementation) for row in self.memory.rows))))
+        weighed = (str(row.record.implementation) for row in self.memory.rows)
+        scaled = (str(row.record.implementation) for row in self.scaling)
+        return tuple(dict.fromkeys((*timed, *weighed, *scaled)))
 
     @property
     def measured_kernels(self) -> tuple[str, ...]:
@@ -168,6 +172,7 @@ def build(runs: Sequence[Run]) -> Report:
         starts=start_rows(runs, names),
         counts=count_rows(runs, names),
         timers=timer_rows(runs, names),
+        scaling=scaling_rows(runs, names),
         studies=researched,
         environment=environment(runs),
         conventions=side_by_side([dict(judgement.conventions) for judgement in judged if judgement.conventions]),
@@ -195,6 +200,8 @@ def _other_subject(runs: Sequence[Run]) -> str:
     """What a report is about that judges and times no implementation."""
     if any(run.timers for run in runs):
         return "vitbench, measured by itself"
+    if any(run.scaling for run in runs):
+        return "Training by several workers"
     return "The paper in miniature" if any(run.studies for run in runs) else "Nothing was judged"
 
 

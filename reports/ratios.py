@@ -137,4 +137,8 @@ def _point(one: _Compared, name: str, run: str) -> RatioPoint:
     )
 
 
-TABLES = {"attention": "kernel", "memory": "memory"}  # of the suites whose rows are elsewhere than under throughput
+TABLES = {
+    "attention": "kernel",
+    "memory": "memory",
+    "scaling": "scaling",
+}  # of the suites whose rows are elsewhere than under throughput

@@ -77,6 +77,7 @@ FILTERS = (
     units.moment,
     units.number,
     units.percent,
+    units.percent_interval,
     units.ratio,
     units.seconds,
     units.seconds_interval,

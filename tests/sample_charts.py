@@ -15,6 +15,7 @@ from vitbench.conditions.record import Evidence, Validity
 from vitbench.limits.roofline import Ceilings, Copy, Product, roofline
 from vitbench.records import Counts, MeasurementRecord, Memory, Outcome, Precision, Record, Shape
 from vitbench.reference.cost import Work
+from vitbench.scaling import Agreement, Scaling, images_per_s, point
 
 MIB = 2**20
 SPEEDS = {
@@ -87,6 +88,35 @@ def memory(name: str, batch: int, task: str = "training") -> MeasurementRecord:
     )
     key = f"memory/{name}/{task}/b{batch}"
     return measurement(name, 0.03, batch, cell=key, suite="memory", task=task, samples_s=(), memory=taken)
+
+
+def scaling(name: str, mode: str = "ddp") -> MeasurementRecord:
+    """A cell of the suite scaling: two workers, each with eight images."""
+    alone_s = [0.08] * 5 + [0.1]
+    silent_s, together_s = [0.09] * 6, [0.1] * 6
+    found = Scaling(
+        strategy=mode,
+        backend="gloo",
+        rounds=6,
+        alone_images_per_s=images_per_s(alone_s, 8),
+        alone_samples_s=alone_s,
+        points=[point(1, 8, alone_s, alone_s, []), point(2, 8, alone_s, together_s, silent_s)],
+        agreement=Agreement(workers=2, steps=3, loss_before=3.7, loss_alone=3.2, loss_together=3.2),
+        notes=["parameters that get no gradient: 2"],
+    )
+    key = f"scaling/{name}/{mode}"
+    return measurement(
+        name,
+        0.1,
+        8,
+        cell=key,
+        suite="scaling",
+        task="training",
+        mode=mode,
+        samples_s=together_s,
+        scaling=found,
+        throughput_images_per_s=160.0,
+    )
 
 
 def kernel(

@@ -13,6 +13,7 @@ from xml.etree import ElementTree as ET
 import pytest
 from markdown_it import MarkdownIt
 from sample_charts import measured as many_kinds
+from sample_charts import scaling
 from sample_runs import header, records, run_of, unfinished, write
 from sample_studies import hostile_study, studies, study
 from test_exports import HOSTILE, Rendered, require_valid
@@ -370,3 +371,14 @@ def test_what_cannot_be_written_is_refused_before_anything_is(
     assert main([str(run), "-o", str(tmp_path / "a.csv"), "-o", str(tmp_path / output)]) == 2
     assert said in capsys.readouterr().err
     assert not (tmp_path / "a.csv").exists()
+
+
+def test_several_workers_have_a_table_with_the_machine(tmp_path: Path) -> None:
+    table = exported("markdown", run_of([header(), scaling("timm")], tmp_path))
+    (row,) = [line for line in table.splitlines() if "80 %" in line]
+    assert [cell.strip() for cell in row.strip("|").split("|")][-3:] == [
+        "160",
+        "80 % (80.0 – 100 %)",
+        "10 % (10.0 – 10.0 %)",
+    ]
+    assert "1 alone" in table

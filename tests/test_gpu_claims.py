@@ -39,6 +39,7 @@ from vitbench.suites.attention.attend import measure as measure_attention
 from vitbench.suites.attention.calls import captured
 from vitbench.suites.attention.suite import BOTH, COLD, FORWARD
 from vitbench.suites.memory.measure import measure as measure_memory
+from vitbench.suites.scaling.measure import measure as measure_scaling
 from vitbench.timer import CudaClock, Effort, ReplayClock, Timing, sample
 from vitbench.training import accuracy, train
 
@@ -381,3 +382,38 @@ def test_a_model_learns_on_the_device_and_goes_on_from_its_state(tmp_path: Path)
     assert (resumed.began_at, resumed.losses) == (60, course.losses)
     weights, others = model.state_dict(), again.state_dict()
     assert all(torch.equal(weights[name], others[name]) for name in weights)
+
+
+# --- several workers; the last, for they start processes that take seconds
+
+SMALL = "L/16@64,depth=4,width=256,num_heads=4,mlp_dim=1024,num_classes=10"
+
+
+def scaled(strategy: str) -> MeasurementRecord:
+    """By torchrun on all devices that there are, from the first on."""
+    how = {"suite": "scaling", "implementation": "reference", "dtype": "float32", "device": DEVICE}
+    cell = Cell(task="training", model=SMALL, batch=8, mode=strategy, time_limit_s=90.0, **how)  # type: ignore[arg-type]
+    return measure_scaling(cell)
+
+
+@claim("scaling-nccl")
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
+def test_a_group_of_workers_by_nccl_computes_what_one_worker_does(strategy: str) -> None:
+    found = scaled(strategy)
+    assert found.outcome == Outcome.MEASURED, found.reason
+    assert found.scaling is not None
+    assert found.scaling.backend == "nccl"
+    assert found.scaling.points[-1].workers == torch.cuda.device_count()
+    agreed = found.scaling.agreement
+    assert agreed is not None
+    assert agreed.loss_together == pytest.approx(agreed.loss_alone, rel=1e-4)
+
+
+@claim("scaling-several-gpus")
+def test_several_gpus_compute_more_images_than_one() -> None:
+    if torch.cuda.device_count() < 2:
+        pytest.skip("one CUDA device here, and it takes two")
+    found = scaled("ddp").scaling
+    assert found is not None
+    assert found.points[-1].images_per_s.value > found.alone_images_per_s.value
+    assert found.points[-1].communication_share is not None

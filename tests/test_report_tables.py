@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from sample_charts import BUSY, CEILINGS, cell, kernel, limits, memory
+from sample_charts import BUSY, CEILINGS, cell, kernel, limits, memory, scaling
 from sample_runs import header, run_of
 
 from vitbench import units
@@ -87,6 +87,8 @@ def records() -> list[Record]:
         kernel("wrong", "float16", 25e-6, 0.3, 2e-3),
         replace(cell("timm", 3, cell="search"), batch_search=FOUND),
         limits(),
+        scaling("timm"),
+        replace(scaling("vit_pytorch", "fsdp2"), scaling=None, outcome="crashed", reason="worker 1: killed"),
     ]
     return [header(planned=[]), *body]
 
@@ -129,6 +131,17 @@ def test_memory_has_each_class_under_its_heading(tables: Tables) -> None:
         "Temporaries": "19.0 MiB",
     }  # fmt: skip
     assert {name: row[name] for name in sizes} == sizes
+
+
+def test_several_workers_have_efficiency_and_communication_below_the_one_alone(tables: Tables) -> None:
+    alone, one, two, lost = tables.of("Table of several workers")
+    assert [row["Workers"] for row in (alone, one, two, lost)] == ["1 alone", "1", "2", "–"]
+    assert alone["Images/s 95 % interval"] == "100 80.0 – 100"
+    assert alone["Conditions"].endswith("parameters that get no gradient: 2")
+    assert two["Images/s 95 % interval"] == "160 160 – 160"
+    assert (one["Efficiency"], two["Efficiency"]) == ("100 % 100 – 100 %", "80 % 80.0 – 100 %")
+    assert (one["Communication"], two["Communication"]) == ("–", "10 % 10.0 – 10.0 %")
+    assert lost["Conditions"] == "crashed: worker 1: killed"
 
 
 def test_a_kernel_has_its_error_and_its_bound_and_a_warning_where_it_is_beyond(tables: Tables, tmp_path: Path) -> None:

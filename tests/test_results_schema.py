@@ -32,6 +32,7 @@ from vitbench.records import (
 )
 from vitbench.requirement import Level, Status, Tally, Verdict
 from vitbench.results import to_line
+from vitbench.scaling import Agreement, Figure, Point, Scaling
 from vitbench.session import ConformanceSession, Options
 from vitbench.study import Curve, Missing, NamedArray, Scalar
 from vitbench.suite import Ending
@@ -51,6 +52,11 @@ KINDS: dict[str, type[Any]] = {
 PARTS: dict[str, type[Any]] = {
     "tally": Tally,
     "counts": Counts,
+    "scaling": Scaling,
+    "point": Point,
+    "figure": Figure,
+    "optional_figure": Figure,
+    "agreement": Agreement,
     "memory": Memory,
     "tables": Tables,
     "step_part": StepPart,

@@ -190,7 +190,7 @@ def test_an_unknown_verb_lists_the_known_ones(capsys: pytest.CaptureFixture[str]
         (
             ["--suite", "conformance", "--batch", "3"],
             2,
-            "--batch is for throughput and memory and attention, and this run has conformance alone; add --suite throughput",
+            "--batch is for throughput and memory and attention and scaling, and this run has conformance alone; add --suite throughput",
         ),
         (["--kernel", "naive", "--mode", "eager"], 2, "--mode is for throughput, and this run has attention alone"),
         (["--colour"], 2, "unrecognized arguments: --colour"),

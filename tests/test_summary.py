@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from sample_charts import scaling
 
 from vitbench import progress, summary
 from vitbench.conditions.record import Evidence, Validity
@@ -14,6 +15,7 @@ from vitbench.executor import Finished, Recorded, Started
 from vitbench.limits.roofline import Ceilings, Copy, Product, roofline
 from vitbench.measurement import record
 from vitbench.plan import Cell
+from vitbench.progress import result_text
 from vitbench.records import Header, MeasurementRecord, Memory, Outcome, VerdictRecord
 from vitbench.reference.cost import Work
 from vitbench.requirement import Tally, Verdict
@@ -249,3 +251,17 @@ def test_a_figure_that_did_not_converge_fits_a_line_of_80_characters() -> None:
         80, run_of([], [replace(MEASURED, model="Ti/16@224", implementation="transformers", converged=False)])
     )
     assert "Ti/16@224      8  transformers         457  17.5 (17.3 – 17.9) ms  not converged" in lines
+
+
+def test_several_workers_are_shown_with_efficiency_and_communication() -> None:
+    run = replace(run_of([], []), scaling=[scaling("timm")])
+    table = "\n".join(shown(140, run))
+    assert "Several workers" in table
+    row = next(line for line in table.splitlines() if " 2 " in line and "timm" in line)
+    assert "160  80 % (80.0 – 100 %)  10 % (10.0 – 10.0 %)" in row
+    lines = "\n".join(shown(60, run))
+    assert "workers 2: 160 images/s, efficiency 80 %" in " ".join(lines.split())
+
+
+def test_one_line_tells_what_all_workers_reach() -> None:
+    assert result_text(scaling("timm")) == "2 workers: 160 images/s, efficiency 80 %"

@@ -131,3 +131,8 @@ def test_a_ratio_is_marked_as_one(value: float | None, expected: str) -> None:
 )
 def test_a_percentage_is_made_from_a_fraction(fraction: float | None, expected: str) -> None:
     assert units.percent(fraction) == expected
+
+
+def test_an_interval_of_parts_of_one_is_in_per_cent() -> None:
+    assert units.percent_interval(0.9124, 0.94) == "91.2 – 94.0 %"
+    assert units.percent_interval(None, 0.94) == units.percent_interval(0.9, float("nan")) == units.MISSING

@@ -28,10 +28,10 @@ DEFAULT_SUITES = ("conformance", "limits", "throughput")
 _OF_KERNELS = "attention"  # the suite that takes --kernel
 _SEARCHED = "throughput"  # the suite that takes --find-batch
 _TAKERS = {
-    "model": ("throughput", "memory", _OF_KERNELS),
-    "batch": ("throughput", "memory", _OF_KERNELS),
+    "model": ("throughput", "memory", _OF_KERNELS, "scaling"),
+    "batch": ("throughput", "memory", _OF_KERNELS, "scaling"),
     "task": ("throughput", "memory"),
-    "dtype": ("throughput", "memory", _OF_KERNELS),
+    "dtype": ("throughput", "memory", _OF_KERNELS, "scaling"),
     "mode": ("throughput",),
     "data": ("paper/transfer", "paper/data_scaling"),
 }
@@ -321,11 +321,11 @@ def add_axes(add: Callable[..., Any]) -> None:
         default=[],
         type=arguments.named("batch", arguments.at_least(1)),
         metavar="N",
-        help="images per forward pass, repeatable (default: those of the preset)",
+        help="images per forward pass, of each worker in the suite scaling, repeatable (default: those of the preset)",
     )
     for option, choices, meaning, suites in (
         ("--task", TASKS, "what to do with a model", "suites throughput and memory"),
-        ("--dtype", tuple(ARITHMETICS), "in which arithmetic", "suites throughput, memory and attention"),
+        ("--dtype", tuple(ARITHMETICS), "in which arithmetic", "suites throughput, memory, attention and scaling"),
         ("--mode", MODES, "how to run it", "suite throughput"),
     ):
         add(

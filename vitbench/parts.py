@@ -53,6 +53,7 @@ def _part(run: Run, names: set[str]) -> Run:
         attention=of(run.attention),
         memory=of(run.memory),
         counts=of(run.counts),
+        scaling=of(run.scaling),
         searches=of(run.searches),
         studies=of(run.studies),
         traces=[trace for trace in run.traces if trace.cell in kept],

@@ -16,6 +16,7 @@ from vitbench.limits.roofline import ceilings_text
 from vitbench.plan import Cell
 from vitbench.records import SELF, MeasurementRecord, Outcome, RequirementRecord, Result, StudyRecord, VerdictRecord
 from vitbench.requirement import Verdict
+from vitbench.scaling import Scaling
 from vitbench.wording import plural
 
 _PLAIN = ("", "float32", "eager")  # goes without saying
@@ -160,8 +161,8 @@ def _figure_text(record: MeasurementRecord) -> str:
     """The figure that a cell was measured for."""
     if record.ceilings is not None:
         return ceilings_text(record.ceilings)
-    if record.memory is not None or record.counts is not None:
-        return _size(record)
+    if record.memory is not None or record.counts is not None or record.scaling is not None:
+        return _of_its_suite(record)
     if record.batch_search is not None:
         return search_text(record, record.batch_search)
     if record.suite == SELF:
@@ -181,8 +182,20 @@ def search_text(record: MeasurementRecord, search: BatchSearch) -> str:
     return f"{best}; largest tried that fits: {search.largest_fitting}; {search.stopped}"
 
 
-def _size(result: MeasurementRecord) -> str:
-    """What takes no time to tell: bytes, or operators."""
+def scaling_text(record: MeasurementRecord, scaling: Scaling) -> str:
+    """What all workers together reach, on one line."""
+    doubt = "" if record.converged else ", not converged"
+    reached = units.images_per_s(record.throughput_images_per_s)
+    if not scaling.points:
+        return f"{reached}{doubt}"
+    most = scaling.points[-1]
+    return f"{plural(most.workers, 'worker')}: {reached}, efficiency {units.percent(most.efficiency.value)}{doubt}"
+
+
+def _of_its_suite(result: MeasurementRecord) -> str:
+    """Bytes, operators, or workers."""
     if result.memory is not None:
         return f"{units.data_size(result.memory.allocated_bytes)} allocated"
+    if result.scaling is not None:
+        return scaling_text(result, result.scaling)
     return "" if result.counts is None else f"{units.count(sum(result.counts.operators.values()))} operators"

@@ -13,13 +13,15 @@ from vitbench.conditions.record import Evidence
 from vitbench.diagnosis.record import Diagnosis
 from vitbench.limits.roofline import Ceilings, Roofline
 from vitbench.requirement import Level, Status, Tally, Verdict
+from vitbench.scaling import Scaling
 from vitbench.study import Curve, Missing, NamedArray, Scalar
 from vitbench.timer_check import TimerCheck
 from vitbench.traces.record import TraceRecord
 
 SCHEMA_VERSION = 1
 LIMITS, ATTENTION, MEMORY, COUNTS, SELF = "limits", "attention", "memory", "counts", "self"
-"""Suites whose records stand apart: of the device, of kernels, of bytes, of operators, of vitbench's own timer."""
+SCALING = "scaling"
+"""Suites whose records stand apart: of the device, of kernels, of bytes, of operators, of vitbench's own timer, of several workers."""
 
 
 class Outcome(StrEnum):
@@ -200,6 +202,9 @@ class MeasurementRecord:
     memory_layouts: int | None = None  # drawn during sampling; 1: one layout, whose bias every sample carries
     memory: Memory | None = None  # of the memory suite
     counts: Counts | None = None  # of the counts suite
+    scaling: Scaling | None = (
+        None  # of the scaling suite; batch is each worker's, other figures those of the most workers
+    )
     samples_s: Sequence[float] = field(default_factory=tuple)  # in the order taken, none dropped
     duration_s: float = 0.0
     roofline: Roofline | None = None  # how near the limit; null where no closed form says what work was done

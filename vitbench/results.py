@@ -23,6 +23,7 @@ from vitbench.records import (
     COUNTS,
     LIMITS,
     MEMORY,
+    SCALING,
     SCHEMA_VERSION,
     SELF,
     Footer,
@@ -63,6 +64,7 @@ class Run:
     searches: Sequence[MeasurementRecord] = ()  # for the best batch; their tries are among the measurements
     timers: Sequence[MeasurementRecord] = ()  # of the suite self: of vitbench, not of implementations
     counts: Sequence[MeasurementRecord] = ()  # of the suite counts: numbers of operators, no times
+    scaling: Sequence[MeasurementRecord] = ()  # of the suite scaling: several workers together
     studies: Sequence[StudyRecord] = ()  # of the suites paper/…
     ran: Sequence[Ran] = ()  # when the processes of the cells ran
     damaged_lines: int = 0  # cut in mid-line by a crash; at most the last one of each writer
@@ -75,7 +77,7 @@ class Run:
     @property
     def of_implementations(self) -> Sequence[MeasurementRecord]:
         """The cells of every suite that measures implementations or kernels, and not the device itself."""
-        return (*self.measurements, *self.attention, *self.memory, *self.counts, *self.searches)
+        return (*self.measurements, *self.attention, *self.memory, *self.counts, *self.searches, *self.scaling)
 
     def ceilings(self, record: MeasurementRecord) -> Ceilings | None:
         """What was measured in this run of the device and threads that a cell ran on; None where nothing was."""
@@ -203,7 +205,9 @@ def read(path: Path) -> Run:
             f"this vitbench reads up to {SCHEMA_VERSION}; upgrade vitbench"
         )
     measured = list({one.cell: one for one in _of(records, MeasurementRecord)}.values())  # a cell's last word counts
-    apart = {name: [m for m in measured if m.suite == name] for name in (LIMITS, ATTENTION, MEMORY, COUNTS, SELF)}
+    apart = {
+        name: [m for m in measured if m.suite == name] for name in (LIMITS, ATTENTION, MEMORY, COUNTS, SELF, SCALING)
+    }
     return Run(
         path=path,
         header=header,
@@ -217,6 +221,7 @@ def read(path: Path) -> Run:
         traces=_of(records, TraceRecord),
         timers=apart[SELF],
         counts=apart[COUNTS],
+        scaling=apart[SCALING],
         studies=list({one.cell: one for one in _of(records, StudyRecord)}.values()),
         ran=_of(records, Ran),
         footer=next(iter(_of(records, Footer)), None),

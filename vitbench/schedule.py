@@ -6,13 +6,13 @@ The local engine's rules: a timed cell has its worker alone, untimed ones share 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from vitbench.records import ATTENTION, LIMITS, MEMORY, SELF, MeasurementRecord, Result
+from vitbench.records import ATTENTION, LIMITS, MEMORY, SCALING, SELF, MeasurementRecord, Result
 from vitbench.results import Run
 
 BESIDE = 2
 """Untimed cells at once on one worker, as ``vitbench.run`` has it where there are cores for them."""
 
-_TIMED_SUITES = ("throughput", ATTENTION, LIMITS, SELF)
+_TIMED_SUITES = ("throughput", ATTENTION, LIMITS, SCALING, SELF)
 
 
 @dataclass(frozen=True)

@@ -133,6 +133,13 @@ def percent(fraction: float | None) -> str:
     return f"{number(fraction * 100, 2 if abs(fraction) < _ROUNDS_TO_ONE else 3)} %"
 
 
+def percent_interval(low: float | None, high: float | None) -> str:
+    """An interval of parts of one: ``91.2 – 94.0 %``."""
+    if low is None or high is None or not (_finite(low) and _finite(high)):
+        return MISSING
+    return f"{interval(low * 100, high * 100)} %"
+
+
 def _finite(value: float | None) -> bool:
     return value is not None and not _beyond_floats(value) and math.isfinite(value)
 

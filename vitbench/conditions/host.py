@@ -23,6 +23,7 @@ MOST_QUOTA_S = 0.0
 LEAST_WINDOW_S = 0.5  # the kernel counts in steps of 0.01 s
 _IDLE = (3, 4)  # columns of /proc/stat: idle, iowait
 _STEAL = 7
+_USER_AND_SYSTEM = slice(11, 13)  # fields 14 and 15 of /proc/PID/stat, where the third is the first behind the name
 _COUNTED = 8  # user … steal; guest time is in user already
 
 
@@ -33,7 +34,7 @@ class HostReading:
     at_s: float
     busy_s: float | None
     steal_s: float | None
-    own_s: float  # of this process, all threads
+    own_s: float  # of this process, all threads, and of those that do the same work
     quota_throttled_s: Mapping[str, float]  # of this process's control group and each above it, by path
     clock_hz: float | None
 
@@ -42,10 +43,16 @@ class Host:
     """The processor's own account."""
 
     def __init__(
-        self, root: Path = Path("/"), cores: frozenset[int] | None = None, tick_s: float | None = None
+        self,
+        root: Path = Path("/"),
+        cores: frozenset[int] | None = None,
+        tick_s: float | None = None,
+        beside: Sequence[int] = (),
     ) -> None:
+        """``beside``: processes that do the same work as this one, whose time is its own."""
         self._root = root
         self.cores = frozenset(os.sched_getaffinity(0)) if cores is None and hasattr(os, "sched_getaffinity") else cores
+        self._beside = beside
         self._tick_s = tick_s or (1 / os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 0.01)
 
     def read(self) -> HostReading:
@@ -55,7 +62,7 @@ class Host:
             at_s=now_s(),
             busy_s=busy_s,
             steal_s=steal_s,
-            own_s=time.process_time(),
+            own_s=time.process_time() + sum(map(self._used_s, self._beside)),
             quota_throttled_s=self._quotas(),
             clock_hz=self._clock(),
         )
@@ -70,6 +77,11 @@ class Host:
             busy += sum(ticks) - sum(ticks[i] for i in _IDLE) - ticks[_STEAL]
             steal, found = steal + ticks[_STEAL], True
         return (busy * self._tick_s, steal * self._tick_s) if found else (None, None)
+
+    def _used_s(self, pid: int) -> float:
+        """Of another process, all threads; 0 of one that has ended."""
+        fields = self._text(f"proc/{pid}/stat").rpartition(")")[2].split()
+        return sum(map(int, fields[_USER_AND_SYSTEM])) * self._tick_s
 
     def _quotas(self) -> dict[str, float]:
         """A quota of any group from the process's own up to the root holds it up; each counts what its own one did."""

@@ -1,7 +1,7 @@
 """Watches a device while something is timed on it: ``with watching(device) as watch: …; watch.evidence(timing, images)``."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
@@ -24,10 +24,13 @@ class Watch(Protocol):
 
 
 @contextmanager
-def watching(device: str, library: Any = None) -> Iterator[Watch]:
-    """Watch the device until the context ends. Never fails: what cannot be watched is told by the evidence."""
+def watching(device: str, library: Any = None, *, beside: Sequence[int] = ()) -> Iterator[Watch]:
+    """Watch the device until the context ends. Never fails: what cannot be watched is told by the evidence.
+
+    ``beside``: processes that do the same work as this one, and are no others.
+    """
     if device == "cpu":
-        host = Host()
+        host = Host(beside=beside)
         with Sampler(host.read, HOST_INTERVAL_S) as hosts:
             yield _HostWatch(host, hosts)
         return
@@ -37,7 +40,7 @@ def watching(device: str, library: Any = None) -> Iterator[Watch]:
         yield _Blind(f"NVML is not to be had: {type(error).__name__}: {error}"[:200])
         return
     with Sampler(gpu.read, GPU_INTERVAL_S) as gpus:
-        yield _GpuWatch(gpu, gpus)
+        yield _GpuWatch(gpu, gpus, beside)
 
 
 class _HostWatch:
@@ -51,14 +54,14 @@ class _HostWatch:
 
 
 class _GpuWatch:
-    def __init__(self, gpu: Gpu, sampler: Sampler[Any]) -> None:
-        self._gpu, self._sampler = gpu, sampler
+    def __init__(self, gpu: Gpu, sampler: Sampler[Any], beside: Sequence[int]) -> None:
+        self._gpu, self._sampler, self._beside = gpu, sampler, beside
 
     def evidence(self, timing: Timing, images: int) -> Evidence:
         readings = self._sampler.within(timing.started_s, timing.ended_s)
         refused = [f"NVML does not tell {quantity}: {why}" for quantity, why in self._gpu.refused.items()]
         seen = frozenset[int]().union(*(reading.processes or () for reading in readings))
-        own = {os.getpid(), *(pid for pid in seen if _of_this_session(pid))}
+        own = {os.getpid(), *self._beside, *(pid for pid in seen if _of_this_session(pid))}
         return gpu_evidence(readings, timing, images, frozenset(own), [*refused, *_ended(self._sampler)])
 
 

@@ -33,7 +33,7 @@ def _tables(card: Scorecard | None, runs: Sequence[Run]) -> Sequence[tables.Tabl
     if not found and card is None:
         names = ", ".join(str(run.path) for run in runs)
         raise UsageError(
-            f"nothing was judged, and of throughput, attention kernels, memory and studies there is nothing in {names}, "
+            f"nothing was judged, and of throughput, attention kernels, memory, several workers and studies there is nothing in {names}, "
             "so there is no table to write; what there is stands in the report (-o report.html)"
         )
     return found

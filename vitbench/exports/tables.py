@@ -8,6 +8,7 @@ from vitbench.conditions.record import Validity
 from vitbench.matrix import run_labels
 from vitbench.records import MeasurementRecord, Outcome, StudyRecord
 from vitbench.results import Run
+from vitbench.scaling import Figure
 from vitbench.scorecard import Scorecard
 from vitbench.study import Scalar
 from vitbench.wording import plural
@@ -50,6 +51,23 @@ def measured(runs: Sequence[Run]) -> tuple[Table, ...]:
             rows=tuple(_rows(runs, "memory", _memory)),
             numbers=3,
             note=f"peaks after warm-up; {_machines(runs, 'memory')}",
+        ),
+        Table(
+            title="Several workers",
+            head=(
+                "Model",
+                "Strategy",
+                "Implementation",
+                "Version",
+                "Batch",
+                "Workers",
+                "Images/s",
+                "Efficiency",
+                "Communication",
+            ),
+            rows=tuple(row for label, run in zip(run_labels(runs), runs, strict=True) for row in _scaling(label, run)),
+            numbers=4,
+            note=f"medians over rounds, interval: 95 %; *: not converged, or INVALID by its evidence; {_machines(runs, 'scaling')}",
         ),
         Table(
             title="Studies",
@@ -172,6 +190,27 @@ def _memory(record: MeasurementRecord) -> tuple[str, ...]:
         return (*_named(record), str(record.outcome), units.MISSING)
     taken = (record.memory.allocated_bytes, record.memory.process_bytes)
     return (*_named(record), *map(units.data_size, taken))
+
+
+def _scaling(label: str, run: Run) -> Iterator[tuple[str, ...]]:
+    """A row for each number of workers, below the one that worked alone."""
+    latest = {record.cell: record for record in run.scaling}
+    for record in sorted(latest.values(), key=_order):
+        named = (label, record.model, record.mode, record.implementation, record.version, str(record.batch))
+        if record.scaling is None:
+            yield (*named, str(record.outcome), *(units.MISSING,) * 3)
+            continue
+        alone = units.number(record.scaling.alone_images_per_s.value)
+        yield (*named, "1 alone", f"{alone}{_mark(record)}", units.MISSING, units.MISSING)
+        for point in record.scaling.points:
+            reached = f"{units.number(point.images_per_s.value)}{_mark(record)}"
+            yield (*named, str(point.workers), reached, *map(_part, (point.efficiency, point.communication_share)))
+
+
+def _part(figure: Figure | None) -> str:
+    if figure is None:
+        return units.MISSING
+    return f"{units.percent(figure.value)} ({units.percent_interval(figure.low, figure.high)})"
 
 
 def _time(record: MeasurementRecord) -> str:

@@ -15,6 +15,7 @@ from vitbench.summary.attention import attention_lines, attention_table
 from vitbench.summary.counts import counts_table
 from vitbench.summary.doubts import rank, show_reasons
 from vitbench.summary.memory import memory_lines, memory_table, show_growths
+from vitbench.summary.scaling import scaling_lines, scaling_table
 from vitbench.summary.studies import study_lines
 from vitbench.summary.timers import timer_lines, timer_table
 from vitbench.summary.timings import comparable, measurement_lines, measurement_table, show_percentiles
@@ -58,6 +59,7 @@ def show(run: Run, console: Console) -> None:
         table_or_lines(memory_table(weighed), partial(memory_lines, weighed), console)
         show_growths(weighed, console)
         show_reasons(weighed, console)
+    _show_scaling(run, console)
     if run.counts:
         counted = sorted(run.counts, key=rank)
         _heading("Counts", console)
@@ -76,6 +78,14 @@ def _studies(run: Run, console: Console) -> None:
     if run.studies:
         _heading("The paper in miniature", console)
         study_lines(run.studies, console)
+
+
+def _show_scaling(run: Run, console: Console) -> None:
+    if run.scaling:
+        scaled = sorted(run.scaling, key=rank)
+        _heading("Several workers", console)
+        table_or_lines(scaling_table(scaled), partial(scaling_lines, scaled), console)
+        show_reasons(scaled, console)
 
 
 def _heading(text: str, console: Console) -> None:

@@ -1,0 +1,1 @@
+"""Scaling: what a training step costs when several workers share it."""
