@@ -87,8 +87,8 @@ class Report:
 
     @property
     def of_studies_alone(self) -> bool:
-        """Whether nothing was judged and nothing timed, so that the sections of that have nothing to say."""
-        return bool(self.studies) and not self.judgements and not self.comparisons
+        """Whether nothing was judged and no implementation timed by itself, so that those sections have nothing to say."""
+        return bool(self.studies or self.scaling) and not self.judgements and not self.comparisons
 
     @property
     def drawn(self) -> tuple[Chart, ...]:

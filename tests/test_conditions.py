@@ -406,6 +406,17 @@ def test_a_group_that_is_left_midway_says_nothing_and_the_others_do() -> None:
     assert host_evidence(moved, timing, cores=2).quota_throttled_s == 0.0
 
 
+def test_processes_that_do_the_same_work_are_no_others(tmp_path: Path) -> None:
+    """Their user and system time, 3.2 s and 0.5 s, is this process's own; of one that has ended nothing is known."""
+    machine(tmp_path)
+    (tmp_path / "proc/7").mkdir()
+    fields = ["S", *["0"] * 10, "320", "50", *["0"] * 20]
+    (tmp_path / "proc/7/stat").write_text(f"7 (a (worker) b) {' '.join(fields)}\n", encoding="ascii")
+    alone = Host(tmp_path, tick_s=0.01).read().own_s
+    together = Host(tmp_path, tick_s=0.01, beside=(7, 8)).read().own_s
+    assert together - alone == pytest.approx(3.7, abs=0.5)
+
+
 def test_a_system_without_these_files_is_not_readable(tmp_path: Path) -> None:
     reading = Host(tmp_path, cores=frozenset({0})).read()
     assert (reading.busy_s, reading.steal_s, reading.quota_throttled_s, reading.clock_hz) == (None, None, {}, None)

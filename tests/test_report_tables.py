@@ -163,3 +163,10 @@ def test_a_search_tells_the_best_batch_from_the_largest(tables: Tables) -> None:
     (row,) = tables.of("Table of searches for a batch")
     figures = (row["Best batch"], row["Largest tried that fits"], row["Does not fit"], row["Ended"])
     assert figures == ("3", "5", "7", "memory ran out")
+
+
+def test_a_report_of_several_workers_alone_is_about_them(tmp_path: Path) -> None:
+    page = render.render(model.build([run_of([header(planned=[]), scaling("timm")], tmp_path)]))
+    assert "<title>vitbench: Training by several workers</title>" in page
+    assert 'but <a href="#scaling">training by several workers</a>.' in page
+    assert "Nothing was measured" not in page

@@ -16,7 +16,7 @@ from torch.nn.functional import cross_entropy
 from vitbench.arithmetic import arithmetic
 from vitbench.errors import NotSupported
 from vitbench.scaling import Agreement
-from vitbench.suites.scaling.steps import Subject, begin_alike, let_go
+from vitbench.suites.scaling.steps import Subject, begin_alike
 from vitbench.suites.scaling.team import Team
 from vitbench.suites.scaling.ways import grouped
 
@@ -65,7 +65,6 @@ def agreement(subject: Subject, team: Team) -> Compared:
         notes = [f"parameters that get no gradient: {alone.unused}"] if alone.unused else []
         reason = _no_comparison(subject, team, part, alone)
         if reason:
-            let_go(team.device)
             return Compared(
                 unused=bool(alone.unused), notes=[*notes, f"one worker and several were not compared: {reason}"]
             )

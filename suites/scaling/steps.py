@@ -19,7 +19,7 @@ from vitbench.plan import Cell
 from vitbench.reference.config import ViTConfig
 from vitbench.scaling import FSDP2
 from vitbench.suites.scaling.team import Team
-from vitbench.suites.scaling.ways import grouped
+from vitbench.suites.scaling.ways import can_be_silent, grouped
 from vitbench.workload import POOL_SIZE, Training, Workload
 
 
@@ -108,10 +108,11 @@ def _alone(subject: Subject) -> Way:
 
 def _together(subject: Subject, team: Team, size: int, group: Any, *, unused: bool) -> dict[str, Way]:
     cell, name = subject.cell, f"{size} in a group by {subject.cell.mode}"
+    silent = size > 1 and can_be_silent(cell.mode)  # for all alike: who takes no part has to know of the block
     if team.rank >= size:
         absent = Way(name=name, workers=size, training=None)
         quiet = Way(name=f"{name}, silent", workers=size, training=None, silent=True)
-        return {f"{size}": absent} | ({f"{size} silent": quiet} if size > 1 else {})
+        return {f"{size}": absent} | ({f"{size} silent": quiet} if silent else {})
     work = subject.work(team.rank)
     begin_alike(work.model, group)
     members = grouped(cell.mode, work, subject.config.depth, group, team.device, unused=unused)
@@ -119,7 +120,7 @@ def _together(subject: Subject, team: Team, size: int, group: Any, *, unused: bo
     training = Watched(work, replace(cell, seed=cell.seed + team.rank), subject.config.num_classes)
     draw = None if cell.mode == FSDP2 else _layout(cell, work)  # whose weights lie in buffers of its own
     found = {f"{size}": Way(name=name, workers=size, training=training, draw=draw)}
-    if size > 1 and members.silent is not None:
+    if silent:
         found[f"{size} silent"] = Way(
             name=f"{name}, silent", workers=size, training=training, context=members.silent, draw=draw, silent=True
         )

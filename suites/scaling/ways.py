@@ -1,7 +1,7 @@
 """A training step in a group of workers, by DDP or by FSDP2, and the same step with its communication left out."""
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,8 +27,13 @@ class Grouped:
 
     module: nn.Module
     logits: Callable[[Tensor], Any]
-    silent: Callable[[], AbstractContextManager[None]] | None  # None where this torch lets nobody leave it out
+    silent: Callable[[], AbstractContextManager[None]]
     note: str = ""  # what a reader must know of how the model was divided
+
+
+def can_be_silent(strategy: str) -> bool:
+    """Whether this torch lets anyone leave the communication of FSDP2 out."""
+    return strategy == DDP or hasattr(FSDPModule, "set_custom_all_gather")
 
 
 def grouped(strategy: str, work: Workload, depth: int, group: Any, device: torch.device, *, unused: bool) -> Grouped:
@@ -43,7 +48,7 @@ def grouped(strategy: str, work: Workload, depth: int, group: Any, device: torch
     for unit in units:
         fully_shard(unit, mesh=mesh)
     fully_shard(root, mesh=mesh)
-    silent = Switch(root).silent if hasattr(FSDPModule, "set_custom_all_gather") else None
+    silent = Switch(root).silent if can_be_silent(strategy) else nullcontext
     return Grouped(root, root, silent, _divided(len(units)))
 
 

@@ -38,7 +38,7 @@ from vitbench.scaling import Scaling, disagreement, figure, images_per_s, point
 from vitbench.suites.scaling import words
 from vitbench.suites.scaling.agreement import TOLERANCE, agreement
 from vitbench.suites.scaling.rounds import Rounds
-from vitbench.suites.scaling.steps import Subject, ways
+from vitbench.suites.scaling.steps import Subject, let_go, ways
 from vitbench.suites.scaling.team import Team
 from vitbench.timer import garbage_collection_paused, span_of_time
 
@@ -73,6 +73,7 @@ def take_part(cell: Cell, folder: Path) -> None:
     with computing(arithmetic(cell.dtype), str(team.device)), garbage_collection_paused():
         subject = _subject(replace(cell, device=str(team.device)))
         agreed = agreement(subject, team)
+        let_go(team.device)
         rounds = Rounds(team, ways(subject, team, unused=agreed.unused), cell)
         rounds.warm_up()
         beside = [pid for pid in team.told(os.getpid()) if pid != os.getpid()]
