@@ -76,6 +76,10 @@ class Unscaled(Attention):
         return (q @ k.mT).softmax(dim=-1)
 
 
+class UnscaledHeadByHead(HeadByHead):
+    weights = Unscaled.weights
+
+
 class Nameless(nn.Module):
     """Four matrices whose names say nothing, and whose order is odd."""
 
@@ -348,6 +352,10 @@ class WithoutScale(ViT):
     attention = Unscaled
 
 
+class UnscaledInAnotherLayout(ViT):
+    attention = UnscaledHeadByHead
+
+
 class Relu(ViT):
     gelu = nn.ReLU
 
@@ -515,6 +523,48 @@ class SquaresAndSeveralHeads(ViT):
         super().__init__(img_size, patch_size, 3, num_classes, dim, depth, heads, mlp_dim)
 
 
+class Branches(Block):
+    """It returns what its two branches add, which the model adds to the tokens."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) - x
+
+
+class ResidualOutside(ViT):
+    def __init__(
+        self, img_size: Any, patch_size: Any, num_classes: int, dim: int, depth: int, heads: int, mlp_dim: int
+    ) -> None:
+        super().__init__(img_size, patch_size, 3, num_classes, dim, depth, heads, mlp_dim)
+        self.blocks = nn.ModuleList(
+            Branches(dim, heads, mlp_dim, self.attention, self.eps, self.gelu()) for _ in range(depth)
+        )
+
+    def forward(self, images: Tensor) -> Any:
+        x = torch.cat([self.cls_token.expand(len(images), -1, -1), self.patches(images)], 1) + self.pos_embed
+        for block in self.blocks:
+            x = x + block(x)
+        return self.head(self.norm(x)[:, 0])
+
+
+class DropsHidden(ViT):
+    """Its rate is of the MLP's hidden units alone."""
+
+    def __init__(
+        self,
+        img_size: Any,
+        patch_size: Any,
+        num_classes: int,
+        dim: int,
+        depth: int,
+        heads: int,
+        mlp_dim: int,
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__(img_size, patch_size, 3, num_classes, dim, depth, heads, mlp_dim)
+        for block in self.blocks:
+            block.mlp.insert(2, nn.Dropout(dropout))
+
+
 class BuildsItself(ViT):
     """A method ``build`` of its own, which is none of an adapter's."""
 
@@ -545,9 +595,8 @@ class Allocates(ViT):
     def __init__(
         self, img_size: int, patch_size: int, num_classes: int, dim: int, depth: int, heads: int, mlp_dim: int
     ) -> None:
-        kept = []
-        while True:
-            kept.append(torch.empty(2**27))
+        self.kept = [torch.empty(2**27) for _ in range(16)]  # 8 GiB
+        super().__init__(img_size, patch_size, 3, num_classes, dim, depth, heads, mlp_dim)
 
 
 class Leaves(ViT):

@@ -9,9 +9,11 @@ from typing import Any
 
 import inferable_models
 import pytest
+import torch
 
 from vitbench.adapt import main as adapt
 from vitbench.candidate import Candidate
+from vitbench.cases import Case
 from vitbench.errors import AdapterBroken, NotInferred
 from vitbench.inference.apart import inferred, source_of
 from vitbench.inference.inferring import Inferred, infer
@@ -39,6 +41,8 @@ RIGHT = {
     "PackedValuesFirst": {"rows of weight, packed of value, key and query: all values, all keys, all queries"},
     "BuildsItself": set(),
     "WithoutNames": set(),
+    "ResidualOutside": set(),
+    "DropsHidden": set(),
     "InByOut": set(),
     "HeadsApart": set(),
     "ChannelsFirst": {"a patch is flattened as (C, P_h, P_w)"},
@@ -66,6 +70,29 @@ def test_a_right_model_is_read_so_that_it_agrees_with_the_reference(name: str, t
 @pytest.mark.parametrize("name", ["KeysAsQueries", "NamesExchanged", "WithoutScale", "Relu", "LastToken"])
 def test_no_reading_hides_a_defect(name: str, tmp_path: Path) -> None:
     assert disagreement(inferred_here(name, tmp_path).assumed)
+
+
+def test_a_layout_is_seen_by_the_values_where_the_scores_are_wrong(tmp_path: Path) -> None:
+    told = inferred_here("UnscaledInAnotherLayout", tmp_path).assumed
+    assert "rows of weight, packed of query, key and value: one head after the other" in told
+    assert (
+        "the layout of query, key and value: only the values agree with the reference; the most usual of these was taken"
+        in told
+    )
+    assert disagreement(told)
+
+
+def test_a_block_that_returns_what_it_adds_is_shown_by_what_the_next_receives() -> None:
+    trial = Candidate(resolve("inferable_models:ResidualOutside")).trial(Case(SMALL, batch=2, seed=0))
+    for shown, expected in zip(trial.block_outputs(), trial.reference.block_outputs, strict=True):
+        torch.testing.assert_close(shown, expected)
+
+
+def test_dropout_of_a_part_is_not_offered_as_the_papers(tmp_path: Path) -> None:
+    code = inferred_here("DropsHidden", tmp_path).code
+    assert "dropout=0.0" in code
+    for kind in ("dropout", "attention_dropout", "drop_path"):
+        assert f"require(config.{kind} == 0, " in code
 
 
 @pytest.mark.parametrize(("name", "shown"), [("LargeEpsilon", "0.001"), ("OddEpsilon", "1.05e-06")])

@@ -149,9 +149,9 @@ def isolating(candidate: Candidate, sizes: Round) -> Iterator[Question]:
 
 
 def shown(candidate: Candidate, sizes: Round) -> Iterator[Question]:
-    """What taps tell of the first stages, of which the logits cannot tell all apart."""
+    """What taps tell of the stages, of which the logits cannot tell all apart."""
     for case in _reached(candidate, sizes)[:2]:
-        for hook in ("patch_tokens", "tokens", "representation"):
+        for hook in ("patch_tokens", "tokens", "block_outputs", "representation"):
             yield Shown(case, candidate.conventions, hook)
 
 

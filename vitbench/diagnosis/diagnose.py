@@ -66,7 +66,7 @@ def diagnose(
     rest, causes = _confirmed(candidate, found, first.question.topic, late)
     told = Explained()
     if causes:
-        place = _place_of(causes[0], candidate, first) or place
+        place = (_place_of(causes[0], candidate, first) if found.as_shown else None) or place
         told = explained(causes[0], candidate, failures.checks, seed=failures.seed, late=late)
     every = [*suggesting, *rest]
     return Diagnosis(
@@ -123,9 +123,10 @@ def _confirmed(
     for cause in found.causes if any(answer.diverges for answer in fresh) else ():
         confirmed.consider(cause, most_telling(fresh), found.error)
     found.error, causes = confirmed.error, confirmed.causes
-    if len(causes) > 1:
+    if causes:
         taps = list(answers(candidate, shown(candidate, CONFIRMING), until=late))
-        causes = [cause for cause in causes if worst_error(cause, taps) is not None] or causes
+        alike = [cause for cause in causes if worst_error(cause, taps) is not None]
+        found.as_shown, causes = bool(alike), alike or causes
     return fresh, list({cause.remedy: cause for cause in reversed(causes)}.values())[::-1]
 
 

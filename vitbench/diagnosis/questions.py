@@ -230,6 +230,9 @@ class Resized(OfModel):
             return self.model().at_image_size(self.size)(self.images)
 
 
+_OF_EACH_BLOCK = "block_outputs"
+
+
 class Shown(OfModel):
     """What an adapter shows of a stage: it tells deviations apart that give the same logits."""
 
@@ -243,7 +246,13 @@ class Shown(OfModel):
         """The candidate's answer."""
         if not candidate.offers(self.hook):
             raise NotSupported(f"no {self.hook}()")
-        return as_tensor(candidate.call(self.hook, self.trial(candidate).model, self.images), f"{self.hook}()")
+        found = candidate.call(self.hook, self.trial(candidate).model, self.images)
+        if self.hook != _OF_EACH_BLOCK:
+            return as_tensor(found, f"{self.hook}()")
+        outputs = [as_tensor(one, f"{self.hook}()") for one in found]
+        if len({one.shape for one in outputs}) != 1:
+            raise RequirementFailed(f"{self.hook}() returned no tensors of one shape")
+        return torch.stack(outputs)
 
     def expected(self) -> Tensor:
         """The reference's, as it is now."""
@@ -254,4 +263,4 @@ class Shown(OfModel):
                 seen.append(value)
 
         self.run(tap)
-        return seen[0]
+        return torch.stack(seen) if self.hook == _OF_EACH_BLOCK else seen[0]

@@ -17,6 +17,7 @@ class Found:
     tried: int = 0  # single deviations and pairs
     out_of_time: bool = False
     singles: bool = True  # each of these was tried
+    as_shown: bool = True  # some cause gives what the taps show too
 
     def consider(self, rewriting: Rewriting, ordered: Sequence[Answer], error: float = 0.0) -> None:
         """Keep it, if it gives all these answers.

@@ -23,7 +23,8 @@ def sentence_of(causes: Sequence[Rewriting], place: Place, found: Found) -> str:
         return f"diverges from the paper's ViT first at this stage: {place}; {known}"
     named = "; or with ".join(cause.summary for cause in causes)
     several = " (no answer tells these apart)" if len(causes) > 1 else ""
-    return f"matches the paper's ViT with {named}{several}"
+    unlike = "" if found.as_shown else ", in its answers, though not in the stages that it shows"
+    return f"matches the paper's ViT with {named}{several}{unlike}"
 
 
 def agreeing(given: Sequence[Answer], silent: Mapping[str, str]) -> str:
@@ -40,9 +41,9 @@ def agreeing(given: Sequence[Answer], silent: Mapping[str, str]) -> str:
     mute = [
         f"asked for {_TOPICS[topic]}, it has no answer: {why}; " for topic, why in silent.items() if not counts[topic]
     ]
-    where = "there, in what it" if mute else "elsewhere, in what it"
+    where = "may lie there, or in what it" if mute else "lies elsewhere, in what it"
     return (
-        f"it computes what the paper's ViT computes in {_counted(given)}{rounded}; {''.join(mute)}what it fails lies "
+        f"it computes what the paper's ViT computes in {_counted(given)}{rounded}; {''.join(mute)}what it fails "
         f"{where} refuses or accepts, or in sizes that were not asked"
     )
 

@@ -141,8 +141,12 @@ def settled(sketch: Sketch, alignment: Alignment, load: Loaded, tell: Callable[[
             return sketches[0]
         tell(f"settling {what} by behaviour")
         answer = best(sketches, lambda one: measured(Bench(load(one), one, SMALL, *silent)))
-        if not answer.agreed:
-            told.append(f"{what}: nothing agrees with the reference; the most usual was taken")
+        if answer.agreed:
+            return answer.sketch
+        if _PROJECTIONS in what:  # equal scores, whatever the scale or the mask: the values alone may tell
+            answer = best(sketches, lambda one: measured(Bench(load(one), one, SMALL, *silent, *_QUERY)))
+        how = "only the values agree with the reference" if answer.agreed else "nothing agrees with the reference"
+        told.append(f"{what}: {how}; the most usual {'of these ' if answer.agreed else ''}was taken")
         return answer.sketch
 
     sketch = _with_class_token(sketch, alignment, load, tell)
@@ -150,13 +154,14 @@ def settled(sketch: Sketch, alignment: Alignment, load: Loaded, tell: Callable[[
     sketch = _with_epsilon(sketch, load, told)
     sketch = ask("the order in which a patch is flattened", _patch_layouts(sketch, alignment), Bench.embedding_error)
     silent_mlp = ("mlp.fc2.weight", "mlp.fc2.bias")
-    sketch = ask(
-        "the layout of query, key and value", _attention_layouts(sketch, alignment), Bench.block_error, *silent_mlp
-    )
+    sketch = ask(f"the layout of {_PROJECTIONS}", _attention_layouts(sketch, alignment), Bench.block_error, *silent_mlp)
     silent_attention = ("attention.output.weight", "attention.output.bias")
     sketch = ask("the activation", list(_activations(sketch)), Bench.block_error, *silent_attention)
     sketch = ask("the pooling", list(_pools(sketch)), Bench.tail_error)
     return replace(sketch, assumed=tuple(told))
+
+
+_PROJECTIONS, _QUERY = "query, key and value", ("attention.query.weight", "attention.query.bias")
 
 
 # --- what there is to choose from ---
