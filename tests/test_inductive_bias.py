@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d
 
 from vitbench.adapters.reference import ReferenceAdapter
 from vitbench.candidate import Candidate
@@ -24,7 +25,7 @@ from vitbench.suites.paper.inductive_bias.definitions import (
     moved_map,
     receptive_field,
 )
-from vitbench.suites.paper.inductive_bias.look import _by_distance, bias
+from vitbench.suites.paper.inductive_bias.look import _by_distance, bias, fields
 from vitbench.suites.paper.inductive_bias.subjects import RESNET, ROUND, SILENT, WITHOUT, CandidateSubject
 
 TINY = Miniature(side=16, patch=4, width=8, depth=2, heads=2, steps=2, batch=4, images=16)
@@ -89,6 +90,40 @@ def test_around_the_edge_a_patch_is_near_from_the_other_side() -> None:
     plain, around = (dict(_by_distance(change, 16, around=way)) for way in (False, True))
     assert (plain[0.0], plain[4.0], plain[12.0]) == (4, pytest.approx(2 / 3), pytest.approx(1 / 5))
     assert around == {0.0: 4, 4.0: pytest.approx(3 / 8), 8.0: 0, 12.0: 0}
+
+
+class Cells:
+    """Layers worked out by hand: the cells of the image, the same with a ramp along one axis, and their mean everywhere."""
+
+    name, side, miniature, variants = "cells", 16, TINY, ("plain",)
+
+    def __init__(self, ramp: str) -> None:
+        steps = torch.arange(4.0)
+        self.ramp = (steps[:, None] if ramp == "down" else steps[None, :]).expand(4, 4)[None, :, :, None]
+
+    def maps(self, images: Tensor, _variant: str, *, grad: bool = False) -> list[Tensor]:
+        cells = avg_pool2d(images, 4).movedim(1, -1)
+        return [cells, cells + self.ramp, cells + cells.mean(dim=(1, 2), keepdim=True)]
+
+
+@pytest.mark.parametrize("ramp", ["down", "right"])
+def test_both_ways_of_moving_count_and_the_first_block_alone_is_asked_what_it_hears(ramp: str) -> None:
+    found = bias(Cells(ramp), TINY.unseen(4).images, "plain")
+    assert found.by_depth_whole[::2] == pytest.approx([0, 0], abs=1e-6)
+    assert found.by_depth_whole[1] > 0.1
+    assert found.by_shift[3] == pytest.approx(0, abs=1e-6)
+    assert [share for _, share in found.heard_by_distance] == [1] + [0] * (len(found.heard_by_distance) - 1)
+    assert found.least_heard == 0
+
+
+def test_the_receptive_field_is_of_the_cell_in_the_middle() -> None:
+    found = fields(Cells("down"), TINY.unseen(2).images, "plain")
+    middle = torch.zeros(16, 16, dtype=torch.float64)
+    middle[8:12, 8:12] = 1
+    assert torch.allclose(found.maps[0], middle)
+    assert found.maps[2].min() > 0
+    assert found.reach[0] == pytest.approx((4 * 0.5**0.5 + 8 * 2.5**0.5 + 4 * 4.5**0.5) / 16)  # pixels of a 4 × 4 cell
+    assert found.reach[0] == found.reach[1] < found.reach[2]
 
 
 # --- the study ---
@@ -241,6 +276,24 @@ def test_feature_maps_that_are_no_numbers_are_said_with_their_layer(monkeypatch:
     monkeypatch.setattr(inductive_bias, "resolve", lambda name: Poisoned())
     with pytest.raises(RequirementFailed, match="feature map 1: 2048 of 2048 values are NaN or infinite"):
         inductive_bias.measure(CELL)
+
+
+class Even(ReferenceAdapter):
+    """A candidate that shows attention that looks everywhere alike in its first block, and to its own token in the others."""
+
+    def attention(self, model: nn.Module, images: Tensor) -> list[Tensor]:
+        first, *others = super().attention(model, images)
+        return [torch.full_like(first, 1 / first.shape[-1]), *(torch.eye(17).expand_as(one) for one in others)]
+
+
+@pytest.mark.usefixtures("tiny")
+def test_the_reach_of_even_attention_is_worked_out_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the 256 pairs of 4 × 4 patches 124 lie more than two patches apart, half the side."""
+    monkeypatch.setattr(inductive_bias, "resolve", lambda name: Even())
+    record = inductive_bias.measure(CELL)
+    for when in ("at the start", "trained"):
+        assert value(record, "first block's attention beyond half the image", when) == pytest.approx(124 / 256)
+    assert value(record, "attention beyond half the image", "even attention") == pytest.approx(124 / 256)
 
 
 class Constant(ReferenceAdapter):

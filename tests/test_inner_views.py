@@ -124,6 +124,23 @@ def test_the_same_seed_gives_the_same_bits_and_another_does_not(record: StudyRec
     assert other.arrays != record.arrays
 
 
+def test_filters_and_positions_are_those_of_their_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    exported: list[dict[str, Tensor]] = []
+
+    class Remembered(ReferenceAdapter):
+        def export(self, model: nn.Module) -> dict[str, Tensor]:
+            exported.append({name: weight.clone() for name, weight in super().export(model).items()})
+            return exported[-1]
+
+    found = {(array.name, array.series): array.numbers for array in adapted(monkeypatch, Remembered()).arrays}
+    start, trained = exported
+    components, _ = filter_components(trained["patch_embedding.weight"], 28)
+    assert found[inner_views.FILTERS, "trained"] == pytest.approx(components.flatten().tolist(), abs=1e-6)
+    for weights, when in ((start, "at the start"), (trained, "trained")):
+        alike = position_similarity(weights["position_embedding"], (2, 2))
+        assert found[inner_views.POSITIONS, when] == pytest.approx(alike.flatten().tolist(), abs=1e-6)
+
+
 class Bare(ReferenceAdapter):
     """A candidate whose hooks are not offered."""
 

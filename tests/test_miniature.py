@@ -1,6 +1,4 @@
-"""What the studies train: drawn images, first weights, figures over seeds."""
-
-import math
+"""What the studies train: drawn images, first weights, smoothed losses."""
 
 import pytest
 import torch
@@ -9,7 +7,6 @@ from vitbench.drawn_images import CLASSES, drawn
 from vitbench.miniature import Miniature, smoothed, with_small_filters
 from vitbench.reference.config import Conventions
 from vitbench.reference.parameters import parameter_shapes
-from vitbench.seeds import BY_T, SHARE, mean_interval, over_seeds
 
 
 def test_a_seed_draws_the_same_images_and_another_draws_others() -> None:
@@ -47,25 +44,3 @@ def test_weights_to_start_from_are_of_every_canonical_name_and_shape() -> None:
     assert weights["head.weight"].abs().max() == 0
     assert weights["blocks.0.norm1.weight"].min() == 1
     assert weights["patch_embedding.weight"].std().item() == pytest.approx(0.02, rel=0.1)
-
-
-def test_the_interval_of_the_mean_is_students() -> None:
-    """Of 1, 2, 3: mean 2, standard deviation 1, and t of 2 degrees of freedom at 97.5 % is 4.3027."""
-    low, high = mean_interval([1, 2, 3]) or (0.0, 0.0)
-    assert (low, high) == pytest.approx((2 - 4.3027 / 3**0.5, 2 + 4.3027 / 3**0.5), abs=1e-4)
-    assert mean_interval([1]) is None
-    assert mean_interval([1, math.nan]) is None
-
-
-def test_a_figure_over_seeds_has_mean_spread_and_an_interval_within_what_can_be() -> None:
-    found = over_seeds("accuracy", [0.9, 0.8, 1.0], within=SHARE)
-    assert (found.value, found.spread, found.seeds, found.interval) == (
-        pytest.approx(0.9),
-        pytest.approx(0.1),
-        3,
-        BY_T,
-    )
-    assert (found.low, found.high) == (pytest.approx(0.9 - 4.3027 * 0.1 / 3**0.5, abs=1e-4), 1.0)
-    alone = over_seeds("accuracy", [0.9])
-    assert (alone.value, alone.low, alone.spread, alone.interval) == (0.9, None, None, "")
-    assert over_seeds("loss", [math.nan, 1.0]).value is None

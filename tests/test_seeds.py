@@ -4,7 +4,7 @@ from math import inf, nan, sqrt
 
 import pytest
 
-from vitbench.seeds import SHARE, curve_over_seeds, mean_interval, over_seeds
+from vitbench.seeds import BY_T, SHARE, curve_over_seeds, mean_interval, over_seeds
 
 pytest.importorskip("scipy")
 
@@ -26,8 +26,10 @@ def test_one_value_and_what_is_not_finite_have_no_interval() -> None:
 
 def test_a_figure_has_mean_spread_and_interval_and_none_where_a_value_is_no_number() -> None:
     found = over_seeds("accuracy", [0.25, 0.75], within=SHARE)
-    assert (found.value, found.low, found.high, found.seeds) == (0.5, 0.0, 1.0, 2)
+    assert (found.value, found.low, found.high, found.seeds, found.interval) == (0.5, 0.0, 1.0, 2, BY_T)
     assert found.spread == pytest.approx(sqrt(0.125))
+    alone = over_seeds("accuracy", [0.9])
+    assert (alone.value, alone.spread, alone.low, alone.interval) == (0.9, None, None, "")
     for values in ([], [nan, 1.0]):
         found = over_seeds("accuracy", values)
         assert (found.value, found.spread, found.low, found.high, found.interval) == (None, None, None, None, "")
