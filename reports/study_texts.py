@@ -21,14 +21,14 @@ TEXTS = {
         done="Each model is pre-trained on some classes at a low resolution, gets a head of zeros and larger images, its "
         "positions resized, and is fine-tuned on the other classes; beside it the same model is trained on those from scratch.",
         paper="The paper pre-trains at 224 pixels and fine-tunes at 384 or 512 with a zero-initialised head (section 3.2), and "
-        "transfers from hundreds of millions of images.",
+        "transfers from 1.3 to 300 million images.",
     ),
     "paper/data_scaling": Text(
         title="How much data each architecture needs",
         done="Vision Transformers and ResNets of several sizes are trained on random parts of one data set, of growing size, "
         "and judged on the same unseen images.",
         paper="In the paper, ResNets do better on small data sets and Vision Transformers overtake them on large ones "
-        "(section 4.3, Figures 3 and 4, at 9 to 300 million images).",
+        "(section 4.3, Figures 3 and 4, at 1.3 to 300 million images).",
     ),
     "paper/inductive_bias": Text(
         title="What is built in",

@@ -183,3 +183,7 @@ def test_resizing_keeps_a_constant_image_and_the_number() -> None:
     images = Labelled(torch.full((2, 1, 8, 8), 0.25), torch.tensor([0, 1]))
     assert torch.allclose(images.resized((12, 6)).images, torch.full((2, 1, 12, 6), 0.25))
     assert images.resized((8, 8)) is images
+    step = Labelled(torch.tensor([[[[0.0, 1.0]]]]), torch.tensor([0]))
+    assert step.resized((1, 4)).images.flatten().tolist() == [0, 0.25, 0.75, 1]
+    fine = Labelled(torch.tensor([[[[0.0, 1.0] * 4]]]), torch.tensor([0]))
+    assert fine.resized((1, 4)).images.flatten().tolist() == pytest.approx([3 / 7, 0.5, 0.5, 4 / 7])  # antialiased

@@ -249,6 +249,16 @@ def test_a_silenced_candidate_gets_its_attention_back() -> None:
     assert torch.equal(subject.maps(images, subject.variants[0])[-1], before[-1])
 
 
+def test_training_begins_with_positions_and_attention_whatever_was_looked_at_before() -> None:
+    looked, fresh = (CandidateSubject(Candidate(ReferenceAdapter()), TINY, seed=0) for _ in range(2))
+    looked.maps(TINY.unseen(2).images, SILENT)
+    looked.train()
+    fresh.train()
+    assert looked.weights is not None
+    assert fresh.weights is not None
+    assert all(torch.equal(weight, fresh.weights[name]) for name, weight in looked.weights.items())
+
+
 def test_the_padding_is_as_it_was_after_a_look_with_another() -> None:
     from vitbench.reference import resnet
     from vitbench.suites.paper.inductive_bias.subjects import ResNetSubject

@@ -206,6 +206,29 @@ def test_a_loss_that_is_not_finite_ends_the_study_with_the_step(monkeypatch: pyt
         adapted(monkeypatch, Diverging())
 
 
+class OneSize(ReferenceAdapter):
+    """A candidate that has one model."""
+
+    name = "one size"
+    configs = (replace(TINY.config, patch_size=(2, 2)),)
+
+
+def test_a_candidate_for_other_patches_alone_is_not_studied(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(
+        NotSupported, match=r"one size has no model of patch_size \(4, 4\), .* its nearest has \(2, 2\)"
+    ):
+        adapted(monkeypatch, OneSize())
+
+
+def test_the_settings_are_those_of_the_model_that_was_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    wide = OneSize()
+    wide.configs = (replace(TINY.config, width=24, mlp_dim=4 * 24, num_heads=3),)
+    settings = adapted(monkeypatch, wide).settings
+    assert [settings[name] for name in ("width", "blocks", "heads", "MLP width")] == [24, TINY.depth, 3, 96]
+
+
 class NoModule(ReferenceAdapter):
     """A candidate whose model torch cannot train."""
 

@@ -17,6 +17,14 @@ def test_a_seed_draws_the_same_images_and_another_draws_others() -> None:
     assert first.images.shape == (8, 3, 16, 16)
 
 
+def test_models_are_judged_by_images_that_no_seed_is_trained_on() -> None:
+    miniature = Miniature(steps=1, images=64)
+    unseen = miniature.unseen(64).images
+    for seed in range(8):
+        assert not (miniature.lessons(seed).images == unseen).flatten(1).all(dim=1).any()
+    assert torch.equal(miniature.unseen(64).images, unseen)
+
+
 def test_every_kind_is_drawn_about_as_often_and_brighter_than_its_ground() -> None:
     data = drawn(700, 32, 0)
     assert all(50 < int((data.labels == kind).sum()) < 160 for kind in range(len(CLASSES)))

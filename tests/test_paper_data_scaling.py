@@ -361,6 +361,15 @@ def test_the_reference_stands_alone_unless_implementations_are_named() -> None:
     assert [cell.implementation for cell in plan(replace(options, named=True))] == ["reference", "timm"]
 
 
+def test_a_model_is_named_by_the_sizes_that_it_has() -> None:
+    class Wider(ReferenceAdapter):
+        configs = (replace(vits(SMALL, Candidate(ReferenceAdapter()), dataset())[VIT], width=24, depth=2),)
+
+    pytest.importorskip("sklearn")
+    ((name, config),) = vits(SMALL, Candidate(Wider()), dataset()).items()
+    assert (name, config.width) == ("ViT 24×2", 24)
+
+
 def test_subsets_beyond_what_there_is_become_all_there_is() -> None:
     assert SMALL.subsets(50) == (20, 50)
     assert SMALL.subsets(10) == (10,)

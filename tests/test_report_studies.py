@@ -200,6 +200,7 @@ def test_two_times_of_a_chart_stand_side_by_side_on_the_same_axes(tmp_path: Path
     ]
     assert (first.x, first.y) == (second.x, second.y)
     assert [one.label for one in first.series] == ["timm", "ResNet"]  # who is compared with stands last
+    assert found.columns == ("timm", "ResNet")
     assert first.remarks
     assert not second.remarks
 

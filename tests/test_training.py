@@ -99,14 +99,18 @@ def test_a_training_that_is_done_is_not_done_again(tmp_path: Path) -> None:
     assert same(weights(first), weights(again))
 
 
-@pytest.mark.parametrize("what", ["seed", "recipe", "data", "weights", "nothing of it", "half of it"])
-def test_the_state_of_another_training_is_not_gone_on_with(tmp_path: Path, what: str) -> None:
+@pytest.mark.parametrize("what", ["seed", "recipe", "data", "weights", "threads", "nothing of it", "half of it"])
+def test_the_state_of_another_training_is_not_gone_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
     model, file = ViT(CONFIG).train(), tmp_path / "state"
     train(model, model, lessons(), RECIPE, 3, keep=file)
     if what == "nothing of it":
         file.write_bytes(b"no state")
     if what == "half of it":
         file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    if what == "threads":  # whose sums are in another order
+        monkeypatch.setattr("torch.get_num_threads", lambda: 7)
     again = ViT(CONFIG, seed=int(what == "weights")).train()
     course = train(
         again,

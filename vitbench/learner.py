@@ -154,6 +154,25 @@ class ResNetLearner:
         return run()
 
 
+_GIVEN = ("image_size", "patch_size", "num_classes")  # by the images, and what is looked at
+
+
+def as_designed(candidate: Candidate, config: ViTConfig) -> ViTConfig:
+    """The configuration, as near as the candidate comes: of another width or MLP, but for the images of the study.
+
+    Raises:
+        NotSupported: the candidate has models for other images, patches or classes only.
+    """
+    found = candidate.within_reach(config)
+    for name in _GIVEN:
+        asked, there_is = getattr(config, name), getattr(found, name)
+        if asked != there_is:
+            raise NotSupported(
+                f"{candidate.name} has no model of {name} {asked}, which the study needs; its nearest has {there_is}"
+            )
+    return found
+
+
 def require_hooks(candidate: Candidate, *hooks: str) -> None:
     """Refuse a candidate before hours are spent on what it cannot bring to an end.
 

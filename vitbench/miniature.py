@@ -17,6 +17,7 @@ from vitbench.cases import Case
 from vitbench.datasets import Labelled
 from vitbench.drawn_images import CLASSES, drawn
 from vitbench.errors import NotSupported
+from vitbench.learner import as_designed
 from vitbench.reference.config import Conventions, ViTConfig
 from vitbench.reference.parameters import Weights, authors_weights
 from vitbench.reference.recipes import Recipe, pretraining
@@ -71,14 +72,15 @@ class Miniature:
         """Images to judge by and to look at, the same for every seed of training."""
         return drawn(count, self.side, _UNSEEN)
 
-    def described(self) -> dict[str, Any]:
-        """For the record's settings."""
+    def described(self, config: ViTConfig) -> dict[str, Any]:
+        """For the record's settings; the configuration is what a candidate made of this one."""
         return {
             "image": f"{self.side}×{self.side}",
             "patch": f"{self.patch}×{self.patch}",
-            "width": self.width,
-            "blocks": self.depth,
-            "heads": self.heads,
+            "width": config.width,
+            "blocks": config.depth,
+            "heads": config.num_heads,
+            "MLP width": config.mlp_dim,
             "optimizer": "Adam",
             "weight decay": self.recipe.weight_decay,
             "learning rate": self.recipe.learning_rate,
@@ -101,14 +103,14 @@ class Pupil:
     """A candidate's miniature: as it starts, and trained in place when it is told to.
 
     Raises:
-        NotSupported: the candidate has no such model.
+        NotSupported: the candidate has no model for these images.
     """
 
     def __init__(
         self, candidate: Candidate, miniature: Miniature, seed: int, first: FirstWeights = authors_weights
     ) -> None:
         self.candidate, self.miniature, self.seed = candidate, miniature, seed
-        self.config = candidate.within_reach(miniature.config)
+        self.config = as_designed(candidate, miniature.config)
         torch.manual_seed(seed)  # what a model draws that takes no weights
         self.trial = Trial(candidate, Case(self.config, 1, seed), {}, torch.float32)
         self.model: Model = self.trial.model

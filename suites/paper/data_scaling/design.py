@@ -6,7 +6,7 @@ from typing import Any
 
 from vitbench.candidate import Candidate
 from vitbench.datasets import Dataset, Labelled
-from vitbench.learner import Learner, ResNetLearner, ViTLearner
+from vitbench.learner import Learner, ResNetLearner, ViTLearner, as_designed
 from vitbench.reference.config import ViTConfig
 from vitbench.reference.recipes import TABLE_4, Recipe, pretraining
 from vitbench.reference.resnet import RESNETS
@@ -136,22 +136,26 @@ Build = Callable[[int], Learner]
 
 
 def vits(design: Design, candidate: Candidate, data: Dataset) -> dict[str, ViTConfig]:
-    """By name, the sizes of the ViTs, as near to the design as the candidate comes."""
-    return {
-        f"ViT {width}×{depth}": candidate.within_reach(
-            ViTConfig(
-                image_size=image_size(data),
-                patch_size=(_PATCH, _PATCH),
-                channels=data.channels,
-                width=width,
-                depth=depth,
-                num_heads=max(1, width // 16),
-                mlp_dim=2 * width,
-                num_classes=round(_UPSTREAM * data.classes),
-            )
+    """By name, the sizes of the ViTs, as near to the design as the candidate comes; the name says what they are.
+
+    Raises:
+        NotSupported: the candidate has no models for such images.
+    """
+    asked = [
+        ViTConfig(
+            image_size=image_size(data),
+            patch_size=(_PATCH, _PATCH),
+            channels=data.channels,
+            width=width,
+            depth=depth,
+            num_heads=max(1, width // 16),
+            mlp_dim=2 * width,
+            num_classes=round(_UPSTREAM * data.classes),
         )
         for width, depth in design.vits
-    }
+    ]
+    reached = [as_designed(candidate, config) for config in asked]
+    return {f"ViT {config.width}×{config.depth}": config for config in reached}
 
 
 def models(design: Design, candidate: Candidate, configs: dict[str, ViTConfig], found: Tasks) -> dict[str, Build]:

@@ -81,7 +81,7 @@ def measure(cell: Cell) -> StudyRecord:
         dtype="float32",
         data=miniature.data,
         seeds=seeds,
-        settings=miniature.described() if candidate is not None else _resnet_settings(miniature),
+        settings=_settings(subject, miniature),
         scalars=_scalars(found, miniature),
         curves=_curves(found),
         arrays=_arrays(found),
@@ -216,8 +216,11 @@ def _arrays(found: Found) -> list[NamedArray]:
     ]
 
 
-def _resnet_settings(miniature: Miniature) -> dict[str, object]:
-    kept = {name: value for name, value in miniature.described().items() if name not in ("patch", "blocks", "heads")}
+def _settings(subject: CandidateSubject | ResNetSubject, miniature: Miniature) -> dict[str, object]:
+    if isinstance(subject, CandidateSubject):
+        return miniature.described(subject.pupil.config)
+    apart = ("patch", "blocks", "heads", "MLP width")
+    kept = {name: value for name, value in miniature.described(miniature.config).items() if name not in apart}
     return {**kept, "width": SIZES.width, "blocks": " + ".join(map(str, SIZES.depths)), "groups": SIZES.num_groups}
 
 

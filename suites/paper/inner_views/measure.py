@@ -88,7 +88,7 @@ def measure(cell: Cell) -> StudyRecord:
         dtype="float32",
         data=miniature.data,
         seeds=seeds,
-        settings=miniature.described(),
+        settings=miniature.described(pupil.config),
         scalars=_scalars(views, miniature),
         curves=_curves(views, len(seeds)),
         arrays=_arrays(views, miniature),

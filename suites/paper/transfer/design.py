@@ -6,6 +6,7 @@ from typing import Any
 from vitbench.candidate import Candidate
 from vitbench.datasets import Dataset, Labelled
 from vitbench.idx import DataUnusable
+from vitbench.learner import as_designed
 from vitbench.reference.config import ViTConfig
 from vitbench.reference.recipes import TABLE_4, Recipe, pretraining
 
@@ -128,7 +129,7 @@ def config(design: Design, data: Dataset, candidate: Candidate) -> ViTConfig:
         mlp_dim=2 * design.width,
         num_classes=round(_UPSTREAM * data.classes),
     )
-    return candidate.within_reach(asked)
+    return as_designed(candidate, asked)
 
 
 def described(design: Design, config: ViTConfig, found: Tasks, head: str) -> dict[str, Any]:
