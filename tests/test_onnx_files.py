@@ -17,6 +17,7 @@ for package in ("onnx", "onnxruntime", "onnxscript", "timm"):
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from vitbench import adapt
 from vitbench.candidate import Candidate
 from vitbench.errors import AdapterBroken, AdapterNotFound, VitbenchError
 from vitbench.onnx_files.adapter import OnnxAdapter, OnnxFileAdapter, read
@@ -66,6 +67,22 @@ def test_a_files_sizes_conventions_and_weights_are_found(file: Path) -> None:
     exported = found.export(found.build(config))
     assert exported.keys() == expected.keys()
     assert all(torch.equal(exported[name], weight) for name, weight in expected.items())
+
+
+def test_an_export_is_written_as_a_file_to_keep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "timm.onnx"
+    assert adapt.main(["timm", "-o", str(path)]) == 0
+    assert capsys.readouterr().out.startswith(f"{path}: pytest --pyargs vitbench.suites.conformance --impl ")
+    found = resolve(str(path))
+    assert judged("VIT-HEAD-LOGITS", Candidate(found)).status == "PASSED"
+    assert found.configs == ExportedAdapter(resolve("timm")).configs[:1]
+
+
+def test_what_is_no_torch_model_is_not_exported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    numpys = Path(__file__).parents[1] / "examples" / "numpy_vit.py"
+    assert adapt.main([str(numpys), "-o", str(tmp_path / "numpy.onnx")]) == 4
+    assert "numpy is no torch module that could be exported" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_other_weights_are_put_where_the_file_has_its_own(file: Path) -> None:

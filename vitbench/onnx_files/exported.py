@@ -52,20 +52,32 @@ class ExportedAdapter(OnnxAdapter):
             self._readings[one] = self._exported(one)
         return Model(self._readings[one])
 
+    def file(self) -> bytes:
+        """The export of the first of these configurations, with random weights.
+
+        Raises:
+            NotSupported: it is no torch module, or the exporter refuses it.
+        """
+        content: bytes = self._export(self.configs[0]).SerializeToString()
+        return content
+
     def _builds(self, config: ViTConfig) -> bool:
         try:
             return isinstance(self.inner.build(config), nn.Module)
         except Exception:  # noqa: BLE001  # for whatever reason; without a plain model, build() tells
             return False
 
-    def _exported(self, config: ViTConfig) -> Reading:
+    def _export(self, config: ViTConfig) -> Any:
         model = self.inner.build(config)
         if not isinstance(model, nn.Module):
             raise NotSupported(f"{self.inner.name} is no torch module that could be exported")
         model = model.eval()
         self.inner.load(model, exercised_weights(config, self.conventions, _SEED, torch.float32))
+        return export(Logits(self.inner, model), config)
+
+    def _exported(self, config: ViTConfig) -> Reading:
         try:
-            reading = read(export(Logits(self.inner, model), config))
+            reading = read(self._export(config))
         except NoViT as error:
             raise NotSupported(f"its export {error}") from error
         if reading.config != config:
