@@ -1,7 +1,8 @@
 """A candidate that fails is told where it diverges first, and what it computes instead."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from math import inf, nan
 from typing import Any
 
 import pytest
@@ -16,11 +17,13 @@ from vitbench.deviations import BANK, DeviantAdapter
 from vitbench.deviations.conventions import alternatives
 from vitbench.deviations.deviation import Rewriting, together
 from vitbench.diagnosis.answers import answers
-from vitbench.diagnosis.asked import SUGGESTING, questions
+from vitbench.diagnosis.asked import CONFIRMING, SUGGESTING, questions
+from vitbench.diagnosis.compared import relative_error
 from vitbench.diagnosis.diagnose import Failures, diagnose
 from vitbench.diagnosis.known import applies, known
 from vitbench.diagnosis.place import first_divergence
 from vitbench.diagnosis.record import Diagnosis
+from vitbench.diagnosis.search import search
 from vitbench.diagnosis.stages import Place
 from vitbench.reference import vit
 from vitbench.reference.parameters import Weights
@@ -28,7 +31,7 @@ from vitbench.specification import REQUIREMENTS
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-layer_norm, patches = vit.layer_norm, vit.patches
+layer_norm, patches, head = vit.layer_norm, vit.patches, vit.head
 
 
 class Bare(Adapter):
@@ -153,6 +156,46 @@ def test_what_nothing_tells_apart_is_all_named() -> None:
     found = diagnosis_of(Bare(DeviantAdapter(BANK["patches-column-major"])))
     assert {cause.id for cause in found.causes} == {"patches-column-major", "positions-column-major"}
     assert found.sentence.endswith("(no answer tells these apart)")
+
+
+def head_by(factor: Callable[[ViTConfig], float]) -> Rewriting:
+    replaced = {"vit.head": lambda y, weights, config, *rest: head(y, weights, config, *rest) * factor(config)}
+    return Rewriting(id="other", summary="", replaces=replaced)
+
+
+@pytest.mark.parametrize("odd", [inf, -inf, nan])
+def test_what_is_not_finite_agrees_with_its_like_alone(odd: float) -> None:
+    def off(found: float) -> float:
+        return relative_error(torch.tensor([1.0, found]), torch.tensor([1.0, odd]))
+
+    assert off(odd) == 0
+    assert [off(other) for other in (inf, -inf, nan, 1.0) if str(other) != str(odd)] == [inf] * 3
+
+
+def test_what_fits_one_answer_and_not_another_is_no_cause() -> None:
+    """Its first answers are those of a head that is divided by the root of D; at another size they are not."""
+    candidate = Candidate(Bare(DeviantAdapter(head_by(lambda c: c.width**-0.5 if c.width == 8 else 0.9))))
+    given = list(answers(candidate, questions(candidate, SUGGESTING, ["logits"])))
+    found = search(given, list, [BANK["head-scaled"]], late=lambda: False)
+    assert (found.causes, found.tried) == ([], 1)
+    assert search(given[:1], list, [BANK["head-scaled"]], late=lambda: False).causes == [BANK["head-scaled"]]
+
+
+def test_what_fits_one_round_and_not_the_other_is_not_named() -> None:
+    hidden = {config.mlp_dim for config in (CONFIRMING.first, CONFIRMING.single)}
+    found = diagnosis_of(Bare(DeviantAdapter(head_by(lambda c: 0.9 if c.mlp_dim in hidden else c.width**-0.5))))
+    assert (found.causes, found.stage.startswith("the head")) == ([], True)
+
+
+def test_no_deviation_is_looked_for_behind_float32() -> None:
+    def single(x: Tensor, weights: Weights, conventions: Conventions) -> Tensor:
+        rounded = {name: weight.float() for name, weight in weights.items()}
+        return layer_norm(x.float(), rounded, replace(conventions, layer_norm_eps=1e-3)).double()
+
+    found = diagnosis_of(Bare(DeviantAdapter(Rewriting(id="other", summary="", replaces={"vit.layer_norm": single}))))
+    assert (found.causes, found.tried) == ([], 0)
+    assert found.sentence.endswith("; no deviation was tried")
+    assert "it computes in float32 inside" in found.evidence
 
 
 def test_a_defect_that_is_not_known_gets_a_stage_and_no_name() -> None:
