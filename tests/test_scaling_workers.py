@@ -60,6 +60,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     effort = Effort(relative_width=0.01, least_samples=6, least_s=0.0, most_s=0.0)
     monkeypatch.setattr(rounds, "EFFORT", {"quick": effort})
     monkeypatch.setattr(rounds, "BLOCK_S", {"quick": 0.002})
+    torch.optim.SGD([torch.zeros(1, requires_grad=True)])  # which imports torch's compiler: once, before the forks
 
 
 def together(folder: Path, cell: Cell, workers: int = 2) -> tuple[MeasurementRecord | None, list[int | None]]:
