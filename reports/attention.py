@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from vitbench.records import MeasurementRecord, Outcome
 from vitbench.reports.anchors import cell_anchor
-from vitbench.reports.throughput import CONDITION_CHARACTERS, figure
+from vitbench.reports.throughput import CONDITION_CHARACTERS, figure, nodes
 from vitbench.results import Run
 from vitbench.wording import abridged, plural
 
@@ -89,4 +89,6 @@ def _title(record: MeasurementRecord) -> str:
     device = record.device if record.device == record.device_name else f"{record.device} ({record.device_name})"
     place = device if record.device_name else record.device
     words = (record.direction, record.model, str(record.shape or "no shape"), record.mode, place)
-    return ", ".join(abridged(word, CONDITION_CHARACTERS) for word in (*words, plural(record.threads, "thread")))
+    return ", ".join(
+        abridged(word, CONDITION_CHARACTERS) for word in (*words, plural(record.threads, "thread"), *nodes(record))
+    )

@@ -8,6 +8,7 @@ from vitbench.reports.charts import Chart, Charts, IntervalChart
 from vitbench.reports.ratios import TABLES, RatioChart
 from vitbench.reports.series import SeriesChart
 from vitbench.reports.studies import Study
+from vitbench.reports.throughput import nodes
 from vitbench.results import Run
 from vitbench.wording import abridged, plural
 
@@ -56,6 +57,7 @@ def _words(run: Run, record: MeasurementRecord | StudyRecord) -> tuple[str, ...]
         mode,
         device,
         plural(record.threads, "thread"),
+        ", ".join(nodes(record)),
         f"torch {torch}" if torch else "",
         f"vitbench {run.header.vitbench_version}",
     )

@@ -7,7 +7,7 @@ from functools import cached_property
 
 from vitbench.conditions.record import Validity
 from vitbench.limits.roofline import Standing, ceilings_text
-from vitbench.records import MeasurementRecord, Outcome
+from vitbench.records import MeasurementRecord, Outcome, StudyRecord, kind_of_node
 from vitbench.reports.anchors import cell_anchor
 from vitbench.reports.doubts import doubts
 from vitbench.results import Run
@@ -170,9 +170,16 @@ def conditions(record: MeasurementRecord, *, model: str | None = None, batch: bo
         record.mode,
         device,
         threads,
+        *nodes(record),
     )
     prefix = () if record.suite == "throughput" else (str(record.suite),)
     return (*prefix, *(abridged(word, CONDITION_CHARACTERS) for word in words))
+
+
+def nodes(record: MeasurementRecord | StudyRecord) -> tuple[str, ...]:
+    """On which kind of nodes, where a run was spread over unlike ones: their figures do not compare."""
+    kind = kind_of_node(record.node)
+    return (f"nodes {kind}",) if kind else ()
 
 
 def _throughput(record: MeasurementRecord) -> Throughput:

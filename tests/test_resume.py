@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from vitbench import executor, lock_file, preflight, resume, run
+from vitbench.engines import local
 from vitbench.errors import OutputCut, OutputUnwritable
 from vitbench.folders import LOCK, RESULTS, holding
 from vitbench.measurement import record
@@ -61,7 +62,7 @@ class Machine:
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     found = Machine(tmp_path / "out")
     monkeypatch.setattr(preflight, "check", lambda options: Preflight(environment=found.environment, names={}))
-    monkeypatch.setattr(run, "execute", partial(executor.execute, command=found.command))
+    monkeypatch.setattr(local, "execute", partial(executor.execute, command=found.command))
     monkeypatch.setattr(executor, "_POLL_S", 0.005)
     return found
 
@@ -108,7 +109,7 @@ def test_an_interrupted_run_says_how_to_go_on(machine: Machine, capsys: pytest.C
                 raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "execute", interrupts)
+        patch.setattr(local, "execute", interrupts)
         assert machine.run() == run.INTERRUPTED
     told = capsys.readouterr().out
     assert f"to go on: python -m vitbench.run {' '.join(ASKED)} --batch 1 --batch 2 --batch 3 --output" in told

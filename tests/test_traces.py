@@ -12,6 +12,7 @@ import pytest
 from test_executor import MEASURING, script
 
 from vitbench import run
+from vitbench.engines import local
 from vitbench.executor import Finished, Recorded, execute
 from vitbench.plan import Cell
 from vitbench.records import Outcome
@@ -243,7 +244,7 @@ def test_a_run_says_at_its_start_what_tables_need(
         planned.extend(cells)
         yield from ()
 
-    monkeypatch.setattr(run, "execute", nothing)
+    monkeypatch.setattr(local, "execute", nothing)
     monkeypatch.setattr(tables, "installed", lambda: False)
     run.main(["--impl", "reference", "--profile", "--output", str(tmp_path / "out"), "--task", "inference"])
     said = capsys.readouterr().out

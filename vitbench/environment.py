@@ -22,7 +22,7 @@ def describe(device: str, threads: int) -> dict[str, Any]:
     cudnn = torch.backends.cudnn.version()
     return {
         "vitbench": vitbench.__version__,
-        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "python": python_version(),
         "os": f"{platform.system()} {platform.release()}",
         "machine": platform.machine(),
         "cpu": cpu_model(),
@@ -37,9 +37,19 @@ def describe(device: str, threads: int) -> dict[str, Any]:
         "gpu": None if device == "cpu" else _gpu(device),
         "flags": torch_flags(),
         "packages": package_versions(),
-        "git_commit": _git("rev-parse", "HEAD"),
-        "git_clean": None if (changes := _git("status", "--porcelain", "-uno")) is None else not changes,
+        **commit_here(),
     }
+
+
+def python_version() -> str:
+    """Of this interpreter, and which one it is."""
+    return f"{platform.python_implementation()} {platform.python_version()}"
+
+
+def commit_here() -> dict[str, Any]:
+    """Of the repository that this folder is in, and whether its tracked files are as committed; None where there is none."""
+    changes = _git("status", "--porcelain", "-uno")
+    return {"git_commit": _git("rev-parse", "HEAD"), "git_clean": None if changes is None else not changes}
 
 
 def torch_flags() -> dict[str, Any]:
@@ -76,8 +86,13 @@ def repository_of(thing: object) -> dict[str, Any] | None:
     What is installed lies in no repository, or, in an environment inside of one, is not tracked by it.
     """
     file = _file_of(thing)
-    where = ("-C", str(file.parent)) if file else ()
-    if file is None or _git(*where, "ls-files", "--error-unmatch", "--", file.name) is None:
+    return None if file is None else repository_at(file)
+
+
+def repository_at(file: Path) -> dict[str, Any] | None:
+    """Commit of the git repository that tracks a file; None where none does."""
+    where = ("-C", str(file.parent))
+    if _git(*where, "ls-files", "--error-unmatch", "--", file.name) is None:
         return None
     changes = _git(*where, "status", "--porcelain", "-uno")
     return {"git_commit": _git(*where, "rev-parse", "HEAD"), "git_clean": None if changes is None else not changes}

@@ -1,7 +1,7 @@
 """What can go wrong, one class per cause, each with the exit code that the command line gives it.
 
 Exit codes keep pytest's meaning: 1 failed, 2 interrupted or a usage error of the command line, 3 the harness
-itself, 4 the adapter is missing or broken; beyond them, 74 for a disk that is full or gone.
+itself, 4 the adapter is missing or broken; beyond them, 69 for a cluster that is gone, 74 for a disk that is full or gone.
 """
 
 import errno
@@ -36,6 +36,16 @@ class OutputCut(OutputUnwritable):
     """Writing had begun and cannot go on, as on a full disk; what was written before stays."""
 
     exit_code = 74  # EX_IOERR of sysexits.h
+
+
+class ClusterUnusable(UsageError):
+    """The cluster that was asked for does not answer, or its nodes cannot run this plan."""
+
+
+class ClusterLost(VitbenchError):
+    """The cluster, or the last node of it that was in use, went away in mid-run; what was recorded before stays."""
+
+    exit_code = 69  # EX_UNAVAILABLE of sysexits.h
 
 
 class ResultsUnreadable(UsageError):

@@ -57,7 +57,15 @@ class Advanced:
     total: int
 
 
-Event = Started | Recorded | Advanced | Finished
+@dataclass(frozen=True)
+class Lost:
+    """What a cell ran on was lost, not the cell's own process; it will be started once more."""
+
+    cell: Cell
+    reason: str
+
+
+Event = Started | Recorded | Advanced | Finished | Lost
 Command = Callable[[Cell, Path], Sequence[str]]
 
 
@@ -184,7 +192,11 @@ def _was_measured(result: Result) -> bool:
 
 def _with_left_behind(result: Result, left: int) -> Result:
     """The result, recorded once more, that tells of processes which outlived the cell's own."""
-    note = f"child processes that it left running, and that were ended: {left}"
+    return with_note(result, f"child processes that it left running, and that were ended: {left}")
+
+
+def with_note(result: Result, note: str) -> Result:
+    """The result with a sentence that a reader must know, where it has a place for one."""
     if result.reason:
         return replace(result, reason=f"{result.reason}; {note}")
     if isinstance(result, StudyRecord):

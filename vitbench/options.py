@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vitbench import arguments, kernel_registry, registry, suite
+from vitbench import arguments, engine_options, kernel_registry, registry, suite
 from vitbench.arithmetic import ARITHMETICS
 from vitbench.errors import UsageError
 from vitbench.parser import Parser
@@ -65,6 +65,9 @@ class Options:
     profile: bool = False  # keep a trace of each cell that can be profiled
     baseline: str | None = None  # a stored run, or the name of a saved baseline, to hold the run to
     save_baseline: str | None = None  # the name to save it under
+    engine: str = engine_options.LOCAL
+    ray_address: str | None = None  # HOST:PORT of a cluster that runs; None: one of this machine alone, for this run
+    unlike_nodes: bool = False  # time cells on nodes that are not alike
 
     @property
     def studied(self) -> tuple[str, ...]:
@@ -95,6 +98,7 @@ def parse(argv: Sequence[str] | None) -> Options:
         profiled = " and ".join(name for name in suite.names() if suite.load(name).traces)
         raise UsageError(f"--profile is for the suite {profiled}; add --suite {profiled}")
     _require_taken(given, suites)
+    engine_options.require_consistent(given)
     return Options(
         implementations=tuple(dict.fromkeys(given.impl or registry.installed())),
         named=bool(given.impl),
@@ -115,6 +119,9 @@ def parse(argv: Sequence[str] | None) -> Options:
         profile=given.profile,
         baseline=given.baseline,
         save_baseline=given.save_baseline,
+        engine=given.engine,
+        ray_address=given.ray_address,
+        unlike_nodes=given.unlike_nodes,
     )
 
 
@@ -240,6 +247,7 @@ exit codes:
   3    vitbench itself is at fault
   4    what --impl or --kernel names is missing or broken, and nothing ran; or
        every adapter turned out broken
+  69   the cluster of --engine ray is gone; what there was is kept
   74   the disk is full or gone; what there was is kept
   130  interrupted; what there was is kept, and the same command with its
        --output goes on
@@ -359,6 +367,7 @@ def _add_how(parser: argparse.ArgumentParser) -> None:
         help="CUDA device N (default: the CPU)",
     )
     add_threads(how.add_argument)
+    engine_options.add(how.add_argument)
     how.add_argument(
         "--output",
         type=Path,

@@ -30,6 +30,7 @@ class Preflight:
 
     environment: Mapping[str, Any]
     names: Mapping[str, str]  # what implementations named by --impl call themselves, as records have it
+    notes: Sequence[str] = ()  # what whoever started the run should know
 
 
 def check(options: Options) -> Preflight:
@@ -41,20 +42,52 @@ def check(options: Options) -> Preflight:
         UsageError: two implementations of one name.
         HarnessError: torch itself cannot be used.
     """
+    return asked(question(options))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """What is to be looked at."""
+
+    named: Sequence[str]  # by --impl
+    kernels: Sequence[str]
+    device: str
+    threads: int
+
+
+def question(options: Options) -> Question:
+    """What a run of these options needs."""
     named = options.implementations if options.named else ()
-    question = json.dumps(
-        {"named": named, "kernels": options.kernels, "device": options.device, "threads": options.threads}
-    )
+    return Question(named=named, kernels=options.kernels, device=options.device, threads=options.threads)
+
+
+def asked(what: Question) -> Preflight:
+    """Look on this machine, in a process apart.
+
+    Raises:
+        VitbenchError: as ``check``.
+    """
+    answer = _answer(what)
+    if "refused" in answer:
+        raise refusal(answer)
+    return Preflight(**answer)
+
+
+def refusal(answer: Mapping[str, Any]) -> VitbenchError:
+    """The error that an answer holds, of its own class."""
+    refused: VitbenchError = getattr(errors, answer["refused"])(answer["text"])
+    return refused
+
+
+def _answer(what: Question) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="vitbench-") as folder:
         file = Path(folder, "answer.json")
-        child = Child(module_command("vitbench.preflight", question, str(file)), threads=options.threads)
+        child = Child(module_command("vitbench.preflight", json.dumps(asdict(what)), str(file)), threads=what.threads)
         exit_code = child.wait(_TIME_LIMIT_S)
-        answer = json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+        answer: dict[str, Any] | None = json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
     if answer is None:
-        raise _died(child, exit_code, (*named, *options.kernels))
-    if "refused" in answer:
-        raise getattr(errors, answer["refused"])(answer["text"])
-    return Preflight(**answer)
+        raise _died(child, exit_code, (*what.named, *what.kernels))
+    return answer
 
 
 def main(argv: Sequence[str] | None = None) -> int:

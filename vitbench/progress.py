@@ -11,7 +11,7 @@ from rich.text import Text
 
 from vitbench import units
 from vitbench.batch_search import BatchSearch
-from vitbench.executor import Advanced, Event, Finished, Recorded, Started
+from vitbench.executor import Advanced, Event, Finished, Lost, Recorded, Started
 from vitbench.limits.roofline import ceilings_text
 from vitbench.plan import Cell
 from vitbench.records import SELF, MeasurementRecord, Outcome, RequirementRecord, Result, StudyRecord, VerdictRecord
@@ -68,6 +68,8 @@ class Lines:
             self._finished += 1
             line = f"[{self._finished}/{self._cells}] {finished_line(event)}"
             self._console.print(line, markup=False, soft_wrap=True)
+        elif isinstance(event, Lost):
+            self._console.print(lost_line(event), markup=False, soft_wrap=True)
 
 
 class Live:
@@ -101,6 +103,10 @@ class Live:
         elif isinstance(event, Advanced):
             text = f"{title(event.cell)}: {event.done} of {event.total} steps"
             self._progress.update(self._tasks[key], description=escape(text), completed=event.done, total=event.total)
+        elif isinstance(event, Lost):
+            self._progress.remove_task(self._tasks.pop(key))
+            self._judged.pop(key, None)
+            self._console.print(lost_line(event), markup=False)
         elif isinstance(event, Finished):
             self._progress.remove_task(self._tasks.pop(key))
             self._progress.advance(self._total)
@@ -136,6 +142,11 @@ def finished_line(event: Finished) -> str:
     """A cell and what came of it, on one line."""
     left = f"; child processes left running, and ended: {event.left_behind}" if event.left_behind else ""
     return f"{title(event.cell)}: {result_text(event.result)} ({units.duration(event.duration_s)}){left}"
+
+
+def lost_line(event: Lost) -> str:
+    """A cell that was not to blame, and what will become of it."""
+    return f"{title(event.cell)}: {event.reason}; it is started once more"
 
 
 def result_text(result: Result) -> str:

@@ -70,6 +70,7 @@ class RequirementRecord:
     example: str  # the smallest failing example; empty where it passed
     reproduce: str  # one command that judges this requirement again
     duration_s: float
+    node: str = ""  # of a cluster, on which it ran; empty: the machine of the header
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +92,7 @@ class VerdictRecord:
     inferred: Sequence[str] = field(
         default_factory=list
     )  # of an adapter that was inferred: what it assumes, a line each
+    node: str = ""  # of a cluster, on which it ran; empty: the machine of the header
 
     @property
     def said(self) -> str:
@@ -220,6 +222,8 @@ class MeasurementRecord:
     kernels_ran: Sequence[str] = field(default_factory=tuple)  # by the profiler, the longest first
     flops: int | None = None  # of one launch, closed form
     flops_per_s: float | None = None
+    # of a cluster only
+    node: str = ""  # of a cluster, on which it ran; empty: the machine of the header
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -248,6 +252,7 @@ class StudyRecord:
     missing: Sequence[Missing] = field(default_factory=tuple)  # what of the study this implementation does not offer
     notes: Sequence[str] = field(default_factory=tuple)  # what a reader must know beside the figures
     duration_s: float = 0.0
+    node: str = ""  # of a cluster, on which it ran; empty: the machine of the header
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -275,3 +280,8 @@ Record = Header | RequirementRecord | VerdictRecord | MeasurementRecord | StudyR
 
 Result = VerdictRecord | MeasurementRecord | StudyRecord
 """What a cell comes to: one of these ends it."""
+
+
+def kind_of_node(node: str) -> str:
+    """The part of a node's name that alike nodes share; empty where all nodes of the run were alike, or there were none."""
+    return node.rpartition("-")[0]

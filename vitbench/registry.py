@@ -130,7 +130,7 @@ def resolve_kernel(kernel: str) -> Callable[..., Any]:
         AdapterBroken: found, but its import failed, or it cannot be called.
     """
     asked = _Asked("--kernel", "kernel", kernel)
-    location, attribute = _divided(kernel)
+    location, attribute = divided(kernel)
     if not (location and attribute):
         raise asked.not_found("nothing: no function is named")
     found, _ = _located(location, attribute, asked)
@@ -153,17 +153,17 @@ def _find(impl: str) -> tuple[Any, str]:
                 f"pip install {registration.to_install}"
             )
         return _from_module(registration.target, asked), registration.target
-    if impl.endswith(".onnx") or impl.startswith(_BY_WAY_OF_ONNX):
+    if impl.endswith(".onnx") or impl.startswith(BY_WAY_OF_ONNX):
         return _onnx(impl), impl
-    return _located(*_divided(impl), asked)
+    return _located(*divided(impl), asked)
 
 
-_BY_WAY_OF_ONNX = "onnx:"
+BY_WAY_OF_ONNX = "onnx:"
 
 
 def _onnx(impl: str) -> "Adapter":
     """A file's adapter; or that of any torch candidate, exported."""
-    exported = impl.startswith(_BY_WAY_OF_ONNX) and not impl.endswith(".onnx")
+    exported = impl.startswith(BY_WAY_OF_ONNX) and not impl.endswith(".onnx")
     missing = [name for name in ("onnx", "onnxruntime", *(["onnxscript"] * exported)) if _spec(name) is None]
     if missing:
         raise AdapterNotFound(
@@ -176,7 +176,7 @@ def _onnx(impl: str) -> "Adapter":
         return OnnxFileAdapter(Path(impl))
     from vitbench.onnx_files.exported import ExportedAdapter  # noqa: PLC0415
 
-    return ExportedAdapter(resolve(impl.removeprefix(_BY_WAY_OF_ONNX)))
+    return ExportedAdapter(resolve(impl.removeprefix(BY_WAY_OF_ONNX)))
 
 
 def _located(location: str, attribute: str, asked: _Asked) -> tuple[Any, str]:
@@ -193,7 +193,7 @@ def _located(location: str, attribute: str, asked: _Asked) -> tuple[Any, str]:
     return _from_package(asked), f"{asked.name}.vitbench_adapter"
 
 
-def _divided(impl: str) -> tuple[str, str]:
+def divided(impl: str) -> tuple[str, str]:
     """Where, and the object there; a path may hold colons of its own."""
     location, _, attribute = impl.rpartition(":")
     if location.endswith(".py") or (location and not impl.endswith(".py")):
@@ -276,7 +276,7 @@ def _inference(found: Any, impl: str) -> "Inferred | None":
         return None
     from vitbench.inference.apart import inferred, is_inferable, source_of  # noqa: PLC0415  # torch, needed only now
 
-    location, attribute = _divided(impl)
+    location, attribute = divided(impl)
     if not attribute or not is_inferable(found):
         return None
     module = Path(location).stem if location.endswith(".py") else location

@@ -34,6 +34,7 @@ from vitbench.records import (
     RequirementRecord,
     StudyRecord,
     VerdictRecord,
+    kind_of_node,
 )
 from vitbench.traces.record import TraceRecord
 
@@ -81,12 +82,17 @@ class Run:
 
     def ceilings(self, record: MeasurementRecord) -> Ceilings | None:
         """What was measured in this run of the device and threads that a cell ran on; None where nothing was."""
-        same = [m.ceilings for m in self.limits if (m.device, m.threads) == (record.device, record.threads)]
+        same = [m.ceilings for m in self.limits if _place(m) == _place(record)]
         return next((one for one in reversed(same) if one is not None), None)
 
     def standing(self, record: MeasurementRecord) -> Standing | None:
         """How near a cell comes to its roof; None where its work or the roof is not known."""
         return None if record.roofline is None else standing(record.roofline, self.ceilings(record))
+
+
+def _place(record: MeasurementRecord) -> tuple[str, int, str]:
+    """What a ceiling holds for: a device, with so many threads, on nodes of a kind."""
+    return record.device, record.threads, kind_of_node(record.node)
 
 
 class ResultsWriter:
@@ -211,7 +217,7 @@ def read(path: Path) -> Run:
     return Run(
         path=path,
         header=header,
-        requirements=_of(records, RequirementRecord),
+        requirements=list({(one.cell, one.id): one for one in _of(records, RequirementRecord)}.values()),
         verdicts=_of(records, VerdictRecord),
         measurements=[m for m in measured if m.suite not in apart and m.batch_search is None],
         searches=[m for m in measured if m.batch_search is not None],

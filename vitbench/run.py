@@ -15,11 +15,13 @@ from typing import Any
 
 from rich.console import Console
 
-from vitbench import __version__, preflight, report, results, resume, summary
+from vitbench import __version__, report, results, resume, summary
 from vitbench.console import speak_any_language, suitable_console
-from vitbench.environment import usable_cores, without_places
-from vitbench.errors import AdapterBroken, OutputCut, OutputUnwritable, VitbenchError
-from vitbench.executor import Finished, Recorded, execute
+from vitbench.engine_options import LOCAL, without_address
+from vitbench.engines.engine import Engine, chosen
+from vitbench.environment import without_places
+from vitbench.errors import AdapterBroken, ClusterLost, OutputCut, OutputUnwritable, VitbenchError
+from vitbench.executor import Finished, Recorded
 from vitbench.folders import REPORT, RESULTS, STATES, holding, new_folder, put_aside, require_free
 from vitbench.options import Options, parse
 from vitbench.plan import Cell, plan, widest_first
@@ -36,7 +38,6 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 UNREAD = 141  # 128 + SIGPIPE
 COMPLETE, STOPPED, OUT_OF_TIME = "complete", "interrupted", "out of time"  # in the footer
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_BESIDE = 2  # conformance cells at once, where there are cores for them
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -83,15 +84,32 @@ def _run(options: Options, cells: Sequence[Cell], arguments: Sequence[str]) -> i
     folder = options.output or new_folder()
     _require_startable(folder, fresh=options.fresh)
     console = suitable_console()
+    with chosen(options) as engine:
+        return _run_on(engine, options, cells, arguments, folder=folder, console=console, until_s=until_s)
+
+
+def _run_on(
+    engine: Engine,
+    options: Options,
+    cells: Sequence[Cell],
+    arguments: Sequence[str],
+    *,
+    folder: Path,
+    console: Console,
+    until_s: float,
+) -> int:
     with waiting(console, "looking at implementations and device"):
-        found = preflight.check(options)
+        found = engine.check(options)
+    for note in found.notes:
+        console.print(note, markup=False, soft_wrap=True)
     gated = options.baseline is not None or options.save_baseline is not None
     if gated:
         from vitbench.gating import held  # noqa: PLC0415  # scipy, which no other run needs
 
         base = held.base_of(options, found.environment, console)
     cells = [replace(cell, name=found.names.get(cell.implementation, cell.name)) for cell in cells]
-    cells = _keeping(cells, folder)
+    if options.engine == LOCAL:  # a folder of this machine
+        cells = _keeping(cells, folder)
     if options.profile:
         cells = _traced(cells, folder, console)
     with holding(folder):
@@ -100,11 +118,13 @@ def _run(options: Options, cells: Sequence[Cell], arguments: Sequence[str]) -> i
             console.print(f"resumed: {len(kept)} of {len(cells)} cells have their result", markup=False, soft_wrap=True)
         ordered = cells if options.max_seconds is None else widest_first(cells)
         again = _command_again(arguments, folder)
+        left = [cell for cell in ordered if cell.key not in kept]
         try:
-            status = _executed([cell for cell in ordered if cell.key not in kept], folder / RESULTS, console, until_s)
-        except OutputCut as error:
+            status = _executed(engine, left, folder / RESULTS, console, until_s)
+        except (OutputCut, ClusterLost) as error:
+            first = "make room, then" if isinstance(error, OutputCut) else "to go on"
             saved = f"{_finished(folder)} of {len(cells)} cells are saved there"
-            raise OutputCut(f"{error}; {saved}; make room, then: {again}") from error
+            raise type(error)(f"{error}; {saved}; {first}: {again}") from error
         if status != COMPLETE:
             console.print(f"to go on: {again}", markup=False, soft_wrap=True)
             told = f"{status}: {_finished(folder)} of {len(cells)} cells are finished and kept in {folder / RESULTS}"
@@ -151,13 +171,13 @@ def _traced(cells: Sequence[Cell], folder: Path, console: Console) -> list[Cell]
     return [replace(cell, trace=str(folders[cell.key])) if cell.key in folders else cell for cell in cells]
 
 
-def _executed(cells: Sequence[Cell], file: Path, console: Console, until_s: float) -> str:
+def _executed(engine: Engine, cells: Sequence[Cell], file: Path, console: Console, until_s: float) -> str:
     """Run the cells, and record what they give as they give it; how it ended, as the footer has it."""
     started, finished, status = time.monotonic(), 0, STOPPED
     with ResultsWriter(file, go_on=True) as writer:
         with (
             suppress(KeyboardInterrupt, SystemExit),  # rich's answer to a pipe that nobody reads any more
-            closing(execute(cells, beside=min(_BESIDE, usable_cores()), until_s=until_s)) as events,
+            closing(engine.execute(cells, until_s=until_s)) as events,
             display(console, len(cells)) as shown,
         ):
             for event in events:
@@ -189,7 +209,7 @@ def _header(
     return Header(
         vitbench_version=__version__,
         started_at=_now(),
-        command=["python", "-m", "vitbench.run", *map(without_places, arguments)],
+        command=["python", "-m", "vitbench.run", *map(without_places, without_address(arguments))],
         preset=options.preset,
         seed=options.seed,
         environment=environment,

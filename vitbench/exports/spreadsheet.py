@@ -27,7 +27,7 @@ COLUMNS: Mapping[str, Column] = {
         name: _of_record(name)
         for name in (
             "suite", "implementation", "version", "kernel", "task", "direction", "model", "shape", "dtype", "mode",
-            "batch", "device", "device_name", "threads", "outcome", "reason", "throughput_images_per_s", "latency_s",
+            "batch", "device", "device_name", "node", "threads", "outcome", "reason", "throughput_images_per_s", "latency_s",
             "latency_low_s", "latency_high_s", "converged",
         )
     },

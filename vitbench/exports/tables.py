@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from vitbench import units
 from vitbench.conditions.record import Validity
 from vitbench.matrix import run_labels
-from vitbench.records import MeasurementRecord, Outcome, StudyRecord
+from vitbench.records import MeasurementRecord, Outcome, StudyRecord, kind_of_node
 from vitbench.results import Run
 from vitbench.scaling import Figure
 from vitbench.scorecard import Scorecard
@@ -167,8 +167,14 @@ def _order(record: MeasurementRecord) -> tuple[object, ...]:
 
 
 def _named(record: MeasurementRecord) -> tuple[str, ...]:
-    task = f"{record.task}, {record.dtype}, {record.mode}"
+    task = ", ".join([record.task, record.dtype, record.mode, *_nodes(record)])
     return (record.model, task, record.implementation, record.version, str(record.batch))
+
+
+def _nodes(record: MeasurementRecord) -> tuple[str, ...]:
+    """On which kind, where a run was spread over unlike nodes: rows of two kinds do not compare."""
+    kind = kind_of_node(record.node)
+    return (f"nodes {kind}",) if kind else ()
 
 
 def _throughput(record: MeasurementRecord) -> tuple[str, ...]:
@@ -178,7 +184,12 @@ def _throughput(record: MeasurementRecord) -> tuple[str, ...]:
 
 
 def _attention(record: MeasurementRecord) -> tuple[str, ...]:
-    named = (str(record.shape or ""), f"{record.direction}, {record.mode}", record.dtype, record.kernel)
+    named = (
+        str(record.shape or ""),
+        ", ".join([record.direction, record.mode, *_nodes(record)]),
+        record.dtype,
+        record.kernel,
+    )
     if record.latency_s is None:
         return (*named, str(record.outcome), units.MISSING, units.MISSING)
     error, bound = record.precision.worst if record.precision else (None, None)

@@ -6,7 +6,7 @@ from rich.console import Console
 
 from vitbench.conditions.record import Validity
 from vitbench.console import say
-from vitbench.records import SELF, MeasurementRecord, Outcome, VerdictRecord
+from vitbench.records import SELF, MeasurementRecord, Outcome, VerdictRecord, kind_of_node
 
 
 def rank(record: MeasurementRecord) -> tuple[str, str, int, float]:
@@ -20,11 +20,13 @@ def note(record: MeasurementRecord) -> str:
         return str(record.outcome)
     wrong = record.precision is not None and not record.precision.within
     grows = bool(record.evidence is not None and record.evidence.grown_bytes)
+    kind = kind_of_node(record.node)
     doubts = [
         *["not attention"] * wrong,
         *["not converged"] * (record.converged is False),
         *["INVALID"] * bool(invalid(record)),
         *["may leak"] * grows,
+        *[f"nodes {kind}"] * bool(kind),
     ]
     return ", ".join(doubts)
 

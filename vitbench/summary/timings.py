@@ -11,7 +11,7 @@ from vitbench import units
 from vitbench.console import fitting_table, say, table_or_lines
 from vitbench.percentiles import Latency, latencies
 from vitbench.progress import result_text
-from vitbench.records import MeasurementRecord
+from vitbench.records import MeasurementRecord, kind_of_node
 from vitbench.results import Run
 from vitbench.summary.doubts import invalid, note, rank
 
@@ -20,10 +20,12 @@ _NUMBERS = ("Batch", "images/s", "TFLOP/s")
 
 
 def comparable(records: Sequence[MeasurementRecord]) -> dict[str, list[MeasurementRecord]]:
-    """Those of one task, arithmetic and mode together, in the order of the run; their figures compare."""
+    """Those of one task, arithmetic, mode and kind of node together, in the order of the run; their figures compare."""
     groups: dict[str, list[MeasurementRecord]] = {}
     for record in records:
-        groups.setdefault(", ".join(filter(None, (record.task, record.dtype, record.mode))), []).append(record)
+        kind = kind_of_node(record.node)
+        words = (record.task, record.dtype, record.mode, f"nodes {kind}" if kind else "")
+        groups.setdefault(", ".join(filter(None, words)), []).append(record)
     return {conditions: sorted(alike, key=rank) for conditions, alike in groups.items()}
 
 

@@ -103,3 +103,4 @@ class TraceRecord:
     reason: str = ""  # why there is no trace, or no tables; empty where both are there
     tables: Tables | None = None
     duration_s: float = 0.0  # of profiling, writing and parsing
+    node: str = ""  # of a cluster, on which it ran; empty: the machine of the header
