@@ -4,9 +4,11 @@ import json
 import math
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -72,11 +74,22 @@ def nodes() -> Iterator[Cluster]:
     """A head that runs no cells, and two nodes that do."""
     started = Cluster()
     started.add_node(num_cpus=0, include_dashboard=False, _system_config=SEES_A_DEAD_NODE_SOON, **ON_LOOPBACK)
-    started.add_node(num_cpus=1, **ON_LOOPBACK)
-    started.add_node(num_cpus=1, **ON_LOOPBACK)
+    for _ in range(2):
+        one_more(started)
     yield started
     ray.shutdown()
     started.shutdown()
+    for folder in FOLDERS:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+FOLDERS: list[str] = []
+
+
+def one_more(nodes: Cluster, **settings: Any) -> Any:
+    """A node with a folder of its own, as on a machine of its own: what one deletes, another may use."""
+    FOLDERS.append(tempfile.mkdtemp(prefix="ray", dir="/tmp"))  # where it is short enough for the path of a socket
+    return nodes.add_node(num_cpus=1, temp_dir=FOLDERS[-1], **ON_LOOPBACK, **settings)
 
 
 def raylet_of(node: Any) -> int:
@@ -138,7 +151,7 @@ def test_a_run_survives_the_loss_of_a_node_and_gives_the_records_of_a_local_one(
         pid = cell_process(tmp_path)
         host = next(node for node in nodes.worker_nodes if raylet_of(node) in parents(pid))
         nodes.remove_node(host, allow_graceful=False)
-        nodes.add_node(num_cpus=1, **ON_LOOPBACK)  # for the other tests
+        one_more(nodes)  # for the other tests
         (tmp_path / "hold").unlink()
         said, complained = going_on.communicate(timeout=120)
     finally:
@@ -154,7 +167,7 @@ def test_a_run_survives_the_loss_of_a_node_and_gives_the_records_of_a_local_one(
     assert on_ray.complete
     assert on_ray.header.environment["engine"] == f"ray {ray.__version__}"
     (mine,) = on_ray.memory
-    assert mine.outcome == Outcome.MEASURED
+    assert (mine.outcome, mine.reason) == (Outcome.MEASURED, "")
     assert mine.node in {node.node_id[:6] for node in nodes.worker_nodes} - {host.node_id[:6]}
     text = (tmp_path / "on-ray" / "results.jsonl").read_text()
     for private in (str(tmp_path), "127.0.0.1", "session_"):
@@ -203,7 +216,7 @@ def test_nodes_of_other_versions_are_named_before_anything_runs(nodes: Cluster, 
     told.mkdir(parents=True)
     (told / "METADATA").write_text("Metadata-Version: 2.1\nName: torch\nVersion: 1.0.0\n")
     path = os.pathsep.join([str(told.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
-    other = nodes.add_node(num_cpus=1, env_vars={"PYTHONPATH": path}, **ON_LOOPBACK)
+    other = one_more(nodes, env_vars={"PYTHONPATH": path})
     try:
         refused = begun(tmp_path, "--impl", "reference", "--engine", "ray", "--ray-address", nodes.address)
         said, complained = refused.communicate(timeout=60)
@@ -356,7 +369,7 @@ def test_a_timed_cell_has_nothing_beside_it(places: list[Place]) -> None:
 
 
 def test_a_node_that_is_killed_twice_over_records_the_cell_as_lost(nodes: Cluster, places: list[Place]) -> None:
-    doomed = [nodes.add_node(num_cpus=1, **ON_LOOPBACK) for _ in range(2)]
+    doomed = [one_more(nodes) for _ in range(2)]
     by_id = {node.node_id: node for node in doomed}
     course = Course(
         [replace(CELL, mode="sleeps")], [Place(Node(id=id_, address="127.0.0.1", cpus=1), "a") for id_ in by_id]

@@ -264,6 +264,7 @@ class Ran:
     started_at: str  # ISO 8601, UTC, to the millisecond
     duration_s: float
     timed: bool  # nothing else of the run ran beside it
+    node: str = ""  # of a cluster, on which it ran; empty: the machine of the header
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -254,7 +254,8 @@ def _ran(event: Finished) -> Ran:
     """When the cell's process ran; its end was noticed just now."""
     started = datetime.now(UTC) - timedelta(seconds=event.duration_s)
     at = started.isoformat(timespec="milliseconds")
-    return Ran(cell=event.cell.key, started_at=at, duration_s=event.duration_s, timed=event.cell.timed)
+    cell, node = event.cell, event.result.node
+    return Ran(cell=cell.key, started_at=at, duration_s=event.duration_s, timed=cell.timed, node=node)
 
 
 def _now() -> str:

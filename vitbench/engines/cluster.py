@@ -153,8 +153,8 @@ def _lost(course: _Course, words: Mapping[str, Any]) -> Iterator[Event]:
             duration_s=words["duration_s"],
             records=tuple(course.records),
         )
-        course.result = load(course.cell.suite).lost(course.cell, ending)
-        yield Recorded(course.cell, on(course.node, course.result))
+        course.result = on(course.node, load(course.cell.suite).lost(course.cell, ending))
+        yield Recorded(course.cell, course.result)
     yield Finished(course.cell, course.result, words["duration_s"])
 
 
