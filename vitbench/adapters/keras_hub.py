@@ -50,7 +50,7 @@ class KerasModule(nn.Module):
         """As torch's; another dtype takes another Keras model, with the same weights."""
         _, dtype, *_ = torch._C._nn._parse_to(*args, **kwargs)  # noqa: SLF001  # what nn.Module.to does
         if dtype is not None and dtype != self.dtype:
-            former = self._modules.pop("classifier", None)
+            former: Any = self._modules.pop("classifier", None)
             self.dtype = dtype
             if former is not None:
                 with torch.no_grad():
