@@ -31,6 +31,7 @@ from vitbench.engines import on_node
 from vitbench.engines.nodes import Node
 from vitbench.engines.placement import Place
 from vitbench.engines.ray_execution import Execution
+from vitbench.environment import usable_cores
 from vitbench.executor import Event, Finished, Lost, Recorded, Started
 from vitbench.measurement import record
 from vitbench.plan import Cell
@@ -233,6 +234,25 @@ def test_a_cluster_without_a_gpu_is_refused_for_one(nodes: Cluster, tmp_path: Pa
     said, complained = refused.communicate(timeout=60)
     assert (refused.returncode, said) == (2, "")
     assert "no node of the cluster has a GPU and 1 CPU to give to a cell" in complained
+
+
+@pytest.mark.skipif(usable_cores() < 2, reason="two nodes of one core each are alike")
+def test_nodes_that_are_not_alike_time_nothing_unless_that_is_asked_for(nodes: Cluster, tmp_path: Path) -> None:
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})
+    try:
+        other = one_more(nodes)
+    finally:
+        os.sched_setaffinity(0, cores)
+    try:
+        asked = ("--impl", "reference", "--suite", "throughput", "--engine", "ray", "--ray-address", nodes.address)
+        said, complained = (refused := begun(tmp_path, *asked)).communicate(timeout=120)
+    finally:
+        nodes.remove_node(other)
+    assert (refused.returncode, said, complained.count("\n")) == (2, "", 1)
+    assert complained.startswith("vitbench run: the nodes are not alike, so their times cannot be compared: cores: ")
+    assert f"1 on node {other.node_id[:6]} (127.0.0.1)" in complained
+    assert "--unlike-nodes" in complained
 
 
 # --- cells without a process of their own, on the same nodes

@@ -25,7 +25,8 @@ from vitbench.plan import plan
 from vitbench.preflight import Preflight, question, refusal
 from vitbench.wording import plural
 
-_CONNECT_LIMIT_S, _LOOK_LIMIT_S = 60.0, 400.0  # the driver itself has a limit for each node, and says which
+_CONNECT_LIMIT_S, _BEGIN_LIMIT_S = 30.0, 120.0  # to a cluster that runs, and of one that is begun
+_LOOK_LIMIT_S = 400.0  # the driver itself has a limit for each node, and says which
 
 
 def checked(options: Options, driver: Driver, shipped: Shipment) -> tuple[Preflight, Cluster]:
@@ -50,13 +51,14 @@ def checked(options: Options, driver: Driver, shipped: Shipment) -> tuple[Prefli
 
 def _connected(options: Options, driver: Driver, shipped: Shipment) -> tuple[str, list[Node]]:
     """Ray with its version, and all nodes."""
-    where = options.ray_address or "this machine"
+    where, limit_s = options.ray_address or "this machine", _CONNECT_LIMIT_S if options.ray_address else _BEGIN_LIMIT_S
     folder = str(shipped.folder) if shipped.files else None
     try:
-        answer = driver.ask({"do": "connect", "address": options.ray_address, "folder": folder}, _CONNECT_LIMIT_S)
+        answer = driver.ask({"do": "connect", "address": options.ray_address, "folder": folder}, limit_s)
     except Silent:
+        driver.give_up()
         raise ClusterUnusable(
-            f"{where} does not answer as the head of a Ray cluster within {_CONNECT_LIMIT_S:g} s; `ray status` tells more"
+            f"{where} does not answer as the head of a Ray cluster within {limit_s:g} s; `ray status` tells more"
         ) from None
     return f"ray {answer['ray']}", [Node(**node) for node in answer["nodes"]]
 

@@ -10,9 +10,11 @@ from typing import Any, Self
 from vitbench.errors import ClusterLost
 from vitbench.preflight import refusal
 from vitbench.process import Child, how_it_ended, module_command
+from vitbench.wording import abridged
 
 _POLL_S = 0.05
 _STOP_LIMIT_S = 20.0  # for ending what runs on the nodes, and the cluster if it is this run's own
+_LONGEST = 200  # of what Ray says last, which goes on about its log files
 
 
 class Silent(Exception):
@@ -67,8 +69,8 @@ class Driver:
         ended = self._process.exit_code()
         words = self._unread()  # after the look at the exit code, so that nothing is missed
         if not words and ended is not None:
-            said = self._process.last_words()
-            raise ClusterLost(f"the Ray cluster was lost: {how_it_ended(ended)}{f'; it said: {said}' if said else ''}")
+            said = abridged(self._process.last_words(), _LONGEST)
+            raise ClusterLost(f"the Ray cluster, or its head, was lost; Ray said: {said or how_it_ended(ended)}")
         if not words:
             time.sleep(_POLL_S)
         return words
@@ -82,6 +84,10 @@ class Driver:
         whole = written[: written.rfind(b"\n") + 1]
         self._position += len(whole)
         return [json.loads(line) for line in whole.splitlines()]
+
+    def give_up(self) -> None:
+        """End it at once: it listens no more, and has begun nothing."""
+        self._process.end()
 
     def stop(self) -> None:
         """End it, after it has ended what it runs."""

@@ -99,6 +99,11 @@ class _Driver:
                 runtime_env={"working_dir": folder} if folder else None,
                 **own,
             )
+        except ConnectionError as error:
+            raise ClusterUnusable(
+                f"no Ray cluster was found at {address}; `ray start --head` begins one, `ray start --address …` joins this "
+                "machine to it"
+            ) from error
         except Exception as error:
             text = " ".join(str(error).split())
             raise ClusterUnusable(f"the Ray cluster at {address or 'this machine'} cannot be used: {text}") from error
