@@ -41,7 +41,7 @@ def checked(options: Options, driver: Driver, shipped: Shipment) -> tuple[Prefli
     nodes = with_device(options, nodes)
     _require_same_versions(options, driver, nodes)
     looks = _looked(options, driver, nodes)
-    found = cluster(nodes, {id_: without_facts_of_the_run(look["environment"]) for id_, look in looks.items()})
+    found = cluster(nodes, {id_: _of_node(look) for id_, look in looks.items()})
     require_alike(options, found)
     first = looks[nodes[0].id]
     environment = {**found.environment(), **commit_here(), "candidates": _candidates(first, shipped), "engine": ray}
@@ -128,6 +128,10 @@ def require_alike(options: Options, found: Cluster) -> None:
             f"the nodes are not alike, so their times cannot be compared: {differing}; take nodes of one kind, or "
             "allow it with --unlike-nodes, and each kind is shown apart"
         )
+
+
+def _of_node(look: Mapping[str, Any]) -> dict[str, Any]:
+    return {**without_facts_of_the_run(look["environment"]), "niceness": look["niceness"]}
 
 
 def _candidates(look: Mapping[str, Any], shipped: Shipment) -> dict[str, Any]:
