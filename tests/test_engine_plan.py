@@ -9,6 +9,7 @@ import pytest
 
 from vitbench import environment, options
 from vitbench.engines import cluster, on_node
+from vitbench.engines.driver import Silent
 from vitbench.engines.engine import chosen
 from vitbench.engines.nodes import HERE, Node, in_words, other_versions
 from vitbench.engines.nodes import cluster as side_by_side
@@ -351,6 +352,30 @@ def test_what_is_no_address_is_refused(address: str) -> None:
 def test_an_address_that_does_not_answer_is_told_in_seconds(address: str) -> None:
     with pytest.raises(ClusterUnusable, match=f"no Ray cluster answers at {address}: .+; `ray start --head`"):
         cluster.require_answering(address)
+
+
+class SilentDriver:
+    """Stands for a driver that Ray keeps waiting."""
+
+    ended = False
+
+    def ask(self, command: dict[str, Any], limit_s: float) -> Any:
+        raise Silent
+
+    def give_up(self) -> None:
+        self.ended = True
+
+
+def test_what_answers_but_is_no_cluster_is_told_and_waited_for_no_longer(tmp_path: Path) -> None:
+    from vitbench.engines.checked import checked
+
+    driver: Any = SilentDriver()
+    asked = options.Options(implementations=("reference",), named=True, engine="ray", ray_address="10.0.0.1:80")
+    with pytest.raises(
+        ClusterUnusable, match=r"10\.0\.0\.1:80 does not answer as the head of a Ray cluster within 30 s"
+    ):
+        checked(asked, driver, shipment([], tmp_path))
+    assert driver.ended
 
 
 def test_the_commit_of_this_folder_is_the_runs_own_wherever_its_cells_run(here: Path) -> None:

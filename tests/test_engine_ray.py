@@ -35,6 +35,7 @@ from vitbench.environment import usable_cores
 from vitbench.executor import Event, Finished, Lost, Recorded, Started
 from vitbench.measurement import record
 from vitbench.plan import Cell
+from vitbench.process import marked
 from vitbench.records import MeasurementRecord, Outcome, Record
 from vitbench.results import read, to_line
 
@@ -229,11 +230,16 @@ def test_nodes_of_other_versions_are_named_before_anything_runs(nodes: Cluster, 
     assert list(tmp_path.glob("vitbench-results/*")) == []
 
 
-def test_a_cluster_without_a_gpu_is_refused_for_one(nodes: Cluster, tmp_path: Path) -> None:
-    refused = begun(tmp_path, "--impl", "reference", "--gpu", "0", "--engine", "ray", "--ray-address", nodes.address)
-    said, complained = refused.communicate(timeout=60)
-    assert (refused.returncode, said) == (2, "")
-    assert "no node of the cluster has a GPU and 1 CPU to give to a cell" in complained
+def test_a_cluster_of_this_machine_alone_is_gone_with_its_run(tmp_path: Path) -> None:
+    mark = f"VITBENCH_TEST={os.getpid()}"
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "VITBENCH_TEST": str(os.getpid())}
+    asked = [sys.executable, "-m", "vitbench.run", "--impl", "reference", "--gpu", "0", "--engine", "ray"]
+    refused = subprocess.run(
+        asked, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert (refused.returncode, refused.stdout, refused.stderr.count("\n")) == (2, "", 1)
+    assert "no node of the cluster has a GPU and 1 CPU to give to a cell: Ray counts 1 node with" in refused.stderr
+    wait_until(lambda: marked(mark) == [])
 
 
 @pytest.mark.skipif(usable_cores() < 2, reason="two nodes of one core each are alike")
