@@ -70,6 +70,14 @@ def test_each_gpu_has_one_cell_at_a_time_and_its_share_of_the_processors() -> No
     assert not place.takes(UNTIMED)
 
 
+def test_a_cell_that_uses_every_gpu_has_its_node_for_itself() -> None:
+    place, whole = Place(LARGE, "a"), replace(ON_GPU, suite="scaling")
+    assert placed([whole, ON_GPU], place) == [(whole, place)]
+    assert place.needs(whole) == {"num_cpus": 8.0, "num_gpus": 2}
+    assert not Place(LARGE, "a", running=[ON_GPU]).takes(whole)
+    assert not Place(SMALL, "a").takes(whole)
+
+
 def test_untimed_cells_go_before_timed_ones_and_to_the_emptiest_node() -> None:
     first, second = Place(SMALL, "a"), Place(LARGE, "a")
     some = placed([TIMED, *cells(UNTIMED, 3)], first, second)

@@ -45,6 +45,7 @@ class Suite:
     run: Callable[["Cell", Path], int]
     lost: Callable[["Cell", Ending], Result]
     keeps: bool = False  # whether its cells keep the state of what they train, and go on from there
+    whole: bool = False  # whether its cells use every device of their machine at once
     traces: bool = False  # whether its cells can be profiled: each appends a TraceRecord behind its result
 
 

@@ -76,4 +76,5 @@ SUITE = Suite(
     plan=plan,
     run=run,
     lost=unmeasured,
+    whole=True,
 )

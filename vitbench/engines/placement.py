@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from vitbench.engines.nodes import Node
 from vitbench.plan import Cell
+from vitbench.suite import load
 
 
 @dataclass
@@ -17,12 +18,11 @@ class Place:
 
     def takes(self, cell: Cell) -> bool:
         """Whether the cell may start beside what runs here."""
-        on_gpu = cell.device != "cpu"
-        if cell.timed and not on_gpu:
-            return not self.running
-        if any(one.timed != cell.timed for one in self.running):
+        if any(one.timed != cell.timed or has_node_alone(one) or has_node_alone(cell) for one in self.running):
             return False
-        if on_gpu:
+        if has_node_alone(cell):
+            return cell.device == "cpu" or self.node.gpus > 0
+        if cell.device != "cpu":
             return len(self.running) < self.node.gpus and self._has_cpus_for(cell)
         return self._has_cpus_for(cell)
 
@@ -31,10 +31,17 @@ class Place:
 
     def needs(self, cell: Cell) -> dict[str, float]:
         """What the cell asks of Ray, so that nothing else of the cluster's comes beside it."""
+        if has_node_alone(cell):
+            return {"num_cpus": self.node.cpus, "num_gpus": 0 if cell.device == "cpu" else self.node.gpus}
         if cell.device == "cpu":
-            return {"num_cpus": self.node.cpus if cell.timed else cell.threads, "num_gpus": 0}
+            return {"num_cpus": cell.threads, "num_gpus": 0}
         share = self.node.cpus // self.node.gpus if cell.timed else 0
         return {"num_cpus": max(cell.threads, share), "num_gpus": 1}
+
+
+def has_node_alone(cell: Cell) -> bool:
+    """Whether nothing else of a run may be on the cell's node: it is timed, and on the processor or on every GPU."""
+    return cell.timed and (cell.device == "cpu" or load(cell.suite).whole)
 
 
 class Placement:
