@@ -20,6 +20,13 @@ def locks_of_their_own() -> Iterator[None]:
     os.environ.pop("TMPDIR", None) if before is None else os.environ.update(TMPDIR=before)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def runs_of_their_own() -> None:
+    """A pytest run that a test starts is no worker of pytest-xdist, though the tests themselves may be shared out."""
+    for name in ("PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT"):
+        os.environ.pop(name, None)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What needs a CUDA device is skipped without one; a claim goes into JUnit's file, for scripts/gpu_acceptance.py."""
     for item in items:

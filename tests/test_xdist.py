@@ -41,9 +41,8 @@ def test_workers_find_what_one_process_finds(pytester: pytest.Pytester) -> None:
     statuses = {record.id: record.status for record in found_shared.requirements}
     assert (statuses["VIT-NORM-EPSILON"], statuses["VIT-TOKEN-LENGTH"]) == ("FAILED", "PASSED")
     assert alone.ret == shared.ret == 1
-    line = "DIAGNOSIS    matches the paper's ViT with LayerNorm epsilon 1e-5 for the declared 1e-6"
     for result in (alone, shared):
-        result.stdout.fnmatch_lines([line])
+        result.stdout.fnmatch_lines(["DIAGNOSIS    matches the paper's ViT with LayerNorm epsilon 1e-5 for the*"])
     assert found_shared.complete
 
 
