@@ -2,14 +2,18 @@
 
 import gzip
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from vitbench.datasets import Labelled, dataset
+from vitbench.datasets import Labelled, dataset, require_digits
+from vitbench.errors import UsageError
 from vitbench.idx import DataUnusable, read_idx
+from vitbench.options import parse
+from vitbench.preflight import question
 
 PIXELS = np.arange(24, dtype=np.uint8).reshape(4, 2, 3) * 10
 LABELS = np.array([0, 1, 2, 1], dtype=np.uint8)
@@ -149,6 +153,20 @@ def test_what_is_not_there_lists_the_names_looked_for(tmp_path: Path) -> None:
 def test_files_that_contradict_each_other_are_refused(tmp_path: Path, replaced: dict[str, bytes], message: str) -> None:
     with pytest.raises(DataUnusable, match=message):
         dataset(write(tmp_path, **replaced))
+
+
+def test_that_there_are_no_digits_is_known_before_anything_is_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    with pytest.raises(UsageError, match=r"pip install 'vitbench\[paper\]', or name a folder"):
+        require_digits()
+
+
+@pytest.mark.parametrize(
+    ("suite", "data", "asked"),
+    [("paper", "", True), ("paper/data_scaling", "fashion-mnist", False), ("paper/inner_views", "", False)],
+)
+def test_only_what_trains_on_them_asks_for_the_digits(suite: str, data: str, *, asked: bool) -> None:
+    assert question(replace(parse(["--suite", suite]), data=data)).digits is asked
 
 
 def test_the_digits_need_no_file_and_are_parted_the_same_each_time() -> None:

@@ -14,7 +14,7 @@ from vitbench.adapter import Adapter, Conventions, Model, ViTConfig
 from vitbench.adapters.reference import ReferenceAdapter
 from vitbench.candidate import Candidate
 from vitbench.deviations import BANK, DeviantAdapter
-from vitbench.deviations.conventions import alternatives
+from vitbench.deviations.conventions import USUAL, alternatives
 from vitbench.deviations.deviation import Rewriting, together
 from vitbench.diagnosis.answers import answers
 from vitbench.diagnosis.asked import CONFIRMING, SUGGESTING, questions
@@ -131,6 +131,34 @@ def test_logits_gradients_and_positions_each_lead_to_a_name(name: str) -> None:
     assert [cause.id for cause in found.causes] == [name]
 
 
+def test_patch_tokens_reshaped_for_transposed_are_named() -> None:
+    def reshaped(*given: Any) -> Tensor:
+        tokens = patch_tokens(*given)
+        batch, count, width = tokens.shape
+        return tokens.transpose(1, 2).reshape(batch, -1, width)[:, :count]
+
+    patch_tokens = vit.patch_tokens
+    other = Rewriting(id="other", summary="", replaces={"vit.patch_tokens": reshaped})
+    assert [cause.id for cause in diagnosis_of(Bare(DeviantAdapter(other))).causes] == ["patches-reshaped"]
+
+
+@pytest.mark.parametrize("name", ["block-post-norm", "norm-final-missing"])
+def test_torchs_epsilon_beside_another_deviation_is_come_to_early(name: str) -> None:
+    """Nothing explains an answer by itself, and neither half is near."""
+    pair = together(BANK[name], next(one for one in alternatives(Conventions()) if one.id == USUAL))
+    assert pair is not None
+    found = diagnosis_of(Bare(DeviantAdapter(pair)))
+    assert {name, USUAL} in [set(cause.id.split(" + ")) for cause in found.causes]
+    assert found.tried < 1000
+
+
+def test_what_nobody_declared_is_called_assumed() -> None:
+    adapter = DeviantAdapter(BANK["norm-epsilon-1e-5"])
+    adapter.inferred = ("layer_norm_eps = 1e-06",)
+    sentence = "matches the paper's ViT with LayerNorm epsilon 1e-5 for the assumed 1e-6"
+    assert diagnosis_of(adapter).sentence == sentence
+
+
 def test_taps_tell_apart_what_logits_cannot() -> None:
     found = diagnosis_of(DeviantAdapter(BANK["positions-column-major"]))
     assert [cause.id for cause in found.causes] == ["positions-column-major"]
@@ -202,7 +230,7 @@ def test_a_defect_that_is_not_known_gets_a_stage_and_no_name() -> None:
     softened = activation("gelu", lambda x: vit.gelu(x) + 0.01 * torch.sin(x))
     found = diagnose(Candidate(DeviantAdapter(softened)), Failures(count=1, checks={}), budget_s=2)
     assert (found.causes, found.stage) == ([], "block 0: the MLP")
-    assert "no deviation known here has its answers" in found.sentence
+    assert "no single deviation known here has its answers" in found.sentence
 
 
 def test_a_candidate_that_is_right_gets_no_name_and_no_stage() -> None:

@@ -79,6 +79,7 @@ def test_a_revision_that_does_not_install_is_no_baseline(
     git(repository, "add", "-A")
     git(repository, "commit", "-qm", "broken")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.syspath_prepend(repository)  # the head is looked for before the base
     command = ["paired", "--head", "candidate", "--base-rev", "HEAD", "--repository", str(repository)]
     assert gate.main(command) == 4
     assert "revision 'HEAD' does not install: " in capsys.readouterr().err

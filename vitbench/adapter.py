@@ -35,6 +35,9 @@ OPTIONAL_HOOKS = (
 FOREIGN_HOOKS = ("device", "synchronize", "value_and_grad")
 """What the harness knows by itself of a torch module, and has to be told of any other model."""
 
+UNKNOWN = "unknown"
+"""The version of what has none."""
+
 Gradients = tuple[Any, Mapping[str, Any], Any]
 """Logits (B, K); the gradient of each canonical parameter; that of the images (B, C, H, W)."""
 
@@ -48,7 +51,7 @@ class Adapter:
     """
 
     name: str = "unnamed"
-    version: str = "unknown"  # of the package adapted
+    version: str = UNKNOWN  # of the package adapted
     conventions: Conventions = Conventions()
     framework: str = "torch"  # what the model computes with; torch's own switches and kernels are not asked of others
     configs: Sequence[ViTConfig] = ()  # all that there are, where a candidate has models of fixed sizes only

@@ -1,6 +1,7 @@
 """Labelled images for the suites that train: scikit-learn's digits, or a folder of IDX files as Fashion-MNIST comes."""
 
 import hashlib
+import importlib.util
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from vitbench.errors import UsageError
 from vitbench.idx import FILES, DataUnusable, idx_file, read_idx
 
 DIGITS = "digits"
@@ -124,15 +126,28 @@ def dataset(folder: Path | str = "") -> Dataset:
     return idx_folder(Path(folder)) if str(folder) not in ("", DIGITS) else digits()
 
 
+def require_digits() -> None:
+    """Find out before anything is trained; without importing scikit-learn.
+
+    Raises:
+        UsageError: it is not installed.
+    """
+    if importlib.util.find_spec("sklearn") is None:
+        raise UsageError(_NO_DIGITS)
+
+
+_NO_DIGITS = (
+    "the paper's suites train on scikit-learn's digits, and scikit-learn is not installed; "
+    "pip install 'vitbench[paper]', or name a folder of IDX files with --data"
+)
+
+
 def digits() -> Dataset:
     """1797 handwritten digits of 8×8 pixels; a quarter, drawn once and for all, is kept for judging."""
     try:
         from sklearn.datasets import load_digits  # noqa: PLC0415  # an extra, and slow to import
     except ImportError as error:
-        raise DataUnusable(
-            "the paper's suites train on scikit-learn's digits, and scikit-learn is not installed; "
-            "pip install 'vitbench[paper]', or name a folder of IDX files with --data"
-        ) from error
+        raise DataUnusable(_NO_DIGITS) from error
     found = load_digits()
     pixels, labels = np.asarray(found.images).astype(np.uint8), np.asarray(found.target)
     order = np.random.default_rng(0).permutation(len(labels))

@@ -27,7 +27,7 @@ _STUDIED = "reference"
 DEFAULT_SUITES = ("conformance", "limits", "throughput")
 _OF_KERNELS = "attention"  # the suite that takes --kernel
 _SEARCHED = "throughput"  # the suite that takes --find-batch
-_TAKERS = {
+TAKERS = {
     "model": ("throughput", "memory", _OF_KERNELS, "scaling"),
     "batch": ("throughput", "memory", _OF_KERNELS, "scaling"),
     "task": ("throughput", "memory"),
@@ -146,7 +146,7 @@ def axes_of(given: argparse.Namespace) -> dict[str, Any]:
 
 def _require_taken(given: argparse.Namespace, suites: Sequence[str]) -> None:
     """An option that none of the suites looks at would be obeyed by nothing, without a word."""
-    for option, takers in _TAKERS.items():
+    for option, takers in TAKERS.items():
         if getattr(given, option) and not set(takers) & set(suites):
             raise UsageError(
                 f"--{option} is for {' and '.join(takers)}, and this run has {' and '.join(suites)} alone; "

@@ -17,7 +17,7 @@ from vitbench.devices import require_device
 from vitbench.environment import describe, source_of
 from vitbench.errors import AdapterBroken, HarnessError, UsageError, VitbenchError
 from vitbench.kernel_registry import attention_kernel, registered_kernels
-from vitbench.options import Options
+from vitbench.options import TAKERS, Options
 from vitbench.process import Child, how_it_ended, module_command
 from vitbench.registry import registered, resolve
 
@@ -39,7 +39,7 @@ def check(options: Options) -> Preflight:
     Raises:
         AdapterNotFound, AdapterBroken: of an implementation named by ``--impl``, or a kernel named by ``--kernel``.
         DeviceUnavailable: no such CUDA device.
-        UsageError: two implementations of one name.
+        UsageError: two implementations of one name, or no images to train on.
         HarnessError: torch itself cannot be used.
     """
     return asked(question(options))
@@ -53,12 +53,14 @@ class Question:
     kernels: Sequence[str]
     device: str
     threads: int
+    digits: bool = False  # whether scikit-learn's are trained on
 
 
 def question(options: Options) -> Question:
     """What a run of these options needs."""
     named = options.implementations if options.named else ()
-    return Question(named=named, kernels=options.kernels, device=options.device, threads=options.threads)
+    digits = not options.data and any(suite in options.suites for suite in TAKERS["data"])
+    return Question(named=named, kernels=options.kernels, device=options.device, threads=options.threads, digits=digits)
 
 
 def asked(what: Question) -> Preflight:
@@ -101,7 +103,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _look(*, named: Sequence[str], kernels: Sequence[str] = (), device: str, threads: int) -> Preflight:
+def _look(
+    *, named: Sequence[str], kernels: Sequence[str] = (), device: str, threads: int, digits: bool = False
+) -> Preflight:
+    if digits:
+        from vitbench.datasets import require_digits  # noqa: PLC0415  # of the suites that train only
+
+        require_digits()
     adapters = {impl: resolve(impl) for impl in named}
     names = {impl: str(getattr(adapter, "name", impl)) for impl, adapter in adapters.items()}
     for name in names.values():

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from vitbench.adapter import UNKNOWN
 from vitbench.assertions import margin_text
 from vitbench.diagnosis.record import Diagnosis
 from vitbench.records import RequirementRecord, VerdictRecord
@@ -68,7 +69,8 @@ def write_summary(
     """What stands between the candidate and CONFORMS, a line each, then the verdict."""
     options, candidate = session.options, session.introduction
     asked = len(requirements(options.subject))
-    reporter.section(f"conformance of {candidate.name} {candidate.version} ({options.preset}, seed {options.seed})")
+    version = "" if candidate.version == UNKNOWN else f" {candidate.version}"
+    reporter.section(f"conformance of {candidate.name}{version} ({options.preset}, seed {options.seed})")
     told_above = reporter.config.option.tbstyle != "no"
     assumed = [f"{'assumed':<12} {line}" for line in candidate.inferred]
     findings = [*assumed, *_findings(session, _LONGEST_REASON if told_above else sys.maxsize)]
@@ -114,6 +116,9 @@ def _exit_code_explained(session: "ConformanceSession", verdict: VerdictRecord) 
         return f"exit code 0: {missing} MUSTs are not offered, {why}"
     if verdict.verdict is Verdict.DOES_NOT_CONFORM and not code:
         return f"every failure is known ({known}): exit code 0"
+    if verdict.verdict is Verdict.INCOMPLETE and not known:
+        adapted = "an adapter's methods offer them (docs/adapters.md; vitbench adapt writes one to begin with)"
+        return f"exit code {code}: {missing} MUSTs are not offered; {adapted}, --allow-incomplete does without"
     if known and code and not verdict.must.failed and missing:
         return f"exit code {code}: {missing} MUSTs are not offered (not_offered = true, or --allow-incomplete, accept that)"
     return ""

@@ -17,6 +17,7 @@ from vitbench.benign import POOL
 from vitbench.candidate import Candidate
 from vitbench.deviations import BANK, EQUIVALENTS, DeviantAdapter, Deviation
 from vitbench.deviations.deviation import Rewriting, together
+from vitbench.diagnosis.answers import answers, worst_error
 from vitbench.diagnosis.asked import CONFIRMING, SUGGESTING, of_size, questions
 from vitbench.diagnosis.compared import relative_error
 from vitbench.diagnosis.diagnose import Failures, diagnose
@@ -133,9 +134,10 @@ def _adapter(task: Task) -> Adapter:
     return found
 
 
-def _deviation(ids: Sequence[str]) -> Rewriting:
-    """By id, one or two at once; what only a convention's other choice has is among them."""
-    every: dict[str, Rewriting] = {**{one.id: one for one in known(Conventions())}, **BANK}
+def _deviation(ids: Sequence[str], *, as_named: bool = False) -> Rewriting:
+    """By id, one or two at once, as the bank has it; or as a diagnosis named it, which for some is written otherwise."""
+    tried: dict[str, Rewriting] = {one.id: one for one in known(Conventions())}
+    every = {**BANK, **tried} if as_named else {**tried, **BANK}
     if len(ids) == 1:
         return every[ids[0]]
     pair = together(every[ids[0]], every[ids[1]])
@@ -152,8 +154,8 @@ def _outcome(task: Task, causes: Sequence[str]) -> Outcome:
     others = [cause.split(" + ") for cause in causes if set(cause.split(" + ")) != set(task.ids)]
     same = [True] * (len(causes) - len(others))
     if others:
-        truth, asked = _deviation(task.ids), _third_round()
-        same += [_same(truth, _deviation(ids), asked) for ids in others]
+        given = list(answers(Candidate(_adapter(task)), _third_round()))
+        same += [worst_error(_deviation(ids, as_named=True), given) is not None for ids in others]
     if all(same):
         return Outcome.NAMED
     return Outcome.SEVERAL if any(same) else Outcome.WRONG

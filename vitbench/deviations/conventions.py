@@ -22,6 +22,8 @@ _add_positions = vit.add_positions
 
 _EPSILONS = (1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8, 1e-12)
 _TORCH_EPSILON = 1e-5
+USUAL = "norm-epsilon-1e-5"
+"""By id: what torch does by itself, so that it comes with many another deviation."""
 _BANK_ACTIVATIONS = {"gelu_tanh": "activation-tanh", "quick_gelu": "activation-quick"}
 _BANK_RESIZES = {"bicubic": "resize-kernel", "bilinear_antialias": "resize-antialias"}
 _GELUS = {"gelu": "GELU by erf", "gelu_tanh": "the tanh form of GELU", "quick_gelu": "QuickGELU"}
@@ -39,6 +41,7 @@ def alternatives(declared: Conventions) -> list[Rewriting]:
         *_layers(declared),
         *_pools(),
         _fixed_positions(),
+        _exchanged(),
     ]
 
 
@@ -171,6 +174,21 @@ def _fixed_positions() -> Rewriting:
         replaces={"vit.add_positions": lambda z, positions: _add_positions(z, positions.detach())},
         remedy="let the position embeddings learn: a parameter used without detach(), and no buffer",
     )
+
+
+def _exchanged() -> Rewriting:
+    """``flatten(2).reshape(B, -1, D)`` where ``flatten(2).transpose(1, 2)`` was meant."""
+    return Rewriting(
+        id="patches-reshaped",
+        summary="patch tokens (B, D, N) reshaped to (B, N, D) where they are to be transposed",
+        replaces={"vit.patch_tokens": _reshaped},
+        remedy="transpose the patch tokens, (B, D, N) to (B, N, D): flatten(2).transpose(1, 2)",
+    )
+
+
+def _reshaped(images: Tensor, weights: Weights, config: ViTConfig, conventions: Conventions) -> Tensor:
+    tokens = _patch_tokens(images, weights, config, conventions)
+    return tokens.transpose(1, 2).reshape(tokens.shape)
 
 
 def _short(number: float) -> str:

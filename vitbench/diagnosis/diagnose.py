@@ -105,7 +105,12 @@ def _searched(candidate: Candidate, suggesting: Sequence[Answer], late: Callable
     def isolated() -> list[Answer]:
         return list(answers(candidate, isolating(candidate, SUGGESTING), until=lambda: late(_SEARCHED)))
 
-    return search(suggesting, isolated, known(candidate.conventions), late=lambda: late(_SEARCHED))
+    return search(
+        suggesting,
+        isolated,
+        known(candidate.conventions, inferred=bool(candidate.inferred)),
+        late=lambda: late(_SEARCHED),
+    )
 
 
 def _confirmed(

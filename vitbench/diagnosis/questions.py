@@ -128,9 +128,9 @@ class Gradients(OfModel):
         weights = random_images((self.case.batch, self.case.config.num_classes), self.case.seed + 1)
         with torch.enable_grad():
             (model(images) * weights).sum().backward()
-        tensors = {**{name: model.get_parameter(name) for name in self._names}, "images": images}
-        received = {n: (torch.zeros_like(t) if t.grad is None else t.grad).detach() for n, t in tensors.items()}
-        return self._joined(received, received.pop("images"))
+        parameters = dict(model.named_parameters())
+        received = {name: _received(parameters.get(name), self.weights[name]) for name in self._names}
+        return self._joined(received, _received(images, images))
 
     def _joined(self, received: Mapping[str, Tensor], images: Tensor) -> Tensor:
         """All in one row; of the class token and its position, whose gradients are equal, the one that receives it."""
@@ -143,6 +143,11 @@ class Gradients(OfModel):
     @cached_property
     def _names(self) -> list[str]:
         return [name for name in self.weights if not name.endswith(KEY_BIAS)]
+
+
+def _received(tensor: Tensor | None, shape_of: Tensor) -> Tensor:
+    """The gradient that reached it: none where it takes no part, or is no parameter."""
+    return torch.zeros_like(shape_of) if tensor is None or tensor.grad is None else tensor.grad
 
 
 @dataclass(frozen=True)

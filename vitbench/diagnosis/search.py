@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from vitbench.deviations.conventions import USUAL
 from vitbench.deviations.deviation import Rewriting, together
 from vitbench.diagnosis.answers import Answer, error_of, most_telling, worst_error
 
@@ -68,13 +69,14 @@ def _search_pairs(
     errors: Mapping[str, float],
     late: Callable[[], bool],
 ) -> None:
-    """Pairs with a half that explains some answer by itself, answer by answer; then the nearest first."""
+    """Pairs with a half that explains some answer by itself, answer by answer; with the usual one; then the nearest first."""
     tried = set[frozenset[str]]()
     cheap = [answer for answer in (*isolated, *ordered) if not answer.costly]
     diverging, agreeing = ([answer for answer in cheap if answer.diverges is so] for so in (True, False))
     # What shows where the candidate is right is none of its defects.
     silent = [one for one in known if not late() and worst_error(one, agreeing) is not None]
-    for pairs in (*(_with_a_half(answer, silent) for answer in diverging), _nearest(silent, errors)):
+    explained = (_with_a_half(answer, silent) for answer in diverging)
+    for pairs in (*explained, _with_usual(silent, known), _nearest(silent, errors)):
         for first, second in pairs:
             if late():
                 found.out_of_time = True
@@ -95,6 +97,11 @@ def _with_a_half(answer: Answer, known: Sequence[Rewriting]) -> Iterator[tuple[R
         for other in known:
             if other is not half:
                 yield half, other
+
+
+def _with_usual(silent: Sequence[Rewriting], known: Sequence[Rewriting]) -> Iterator[tuple[Rewriting, Rewriting]]:
+    """Pairs with what torch does by itself: where the other half is far off, the nearest would come to them late."""
+    return ((usual, other) for usual in known if usual.id == USUAL for other in silent if other is not usual)
 
 
 def _nearest(known: Sequence[Rewriting], errors: Mapping[str, float]) -> Iterator[tuple[Rewriting, Rewriting]]:

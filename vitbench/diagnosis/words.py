@@ -19,6 +19,7 @@ def sentence_of(causes: Sequence[Rewriting], place: Place, found: Found) -> str:
         known = (
             "no deviation known here has its answers" if found.singles else "not every deviation known here was tried"
         )
+        known = "no single deviation known here has its answers" if found.singles and found.out_of_time else known
         known = known if found.tried else "no deviation was tried"
         return f"diverges from the paper's ViT first at this stage: {place}; {known}"
     named = "; or with ".join(cause.summary for cause in causes)

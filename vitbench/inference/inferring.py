@@ -18,7 +18,7 @@ from vitbench.inference.sketch import OTHER, SMALL, Limit, Sketch, Source
 from vitbench.inference.taps import taps
 from vitbench.inference.workshop import Workshop
 from vitbench.inference.writing import class_name, written
-from vitbench.reference.config import ViTConfig
+from vitbench.reference.config import Conventions, ViTConfig
 
 _SIZE_METHODS = ("set_input_size", "set_image_size")
 _SIZE_ARGUMENTS = ("interpolate_pos_encoding", "interpolate_pos_embedding", "interpolate_pos_embed")
@@ -96,9 +96,13 @@ def _with_other_sizes(sketch: Sketch, workshop: Workshop, model: nn.Module, tell
 
 # --- what it cannot do ---
 
+_MEAN_ONLY = (
+    "pools by the mean of the patches; most requirements are about the paper's model, which reads the class token"
+)
+
 
 def _with_limits(sketch: Sketch, workshop: Workshop) -> Sketch:
-    of_pool = {"class_token": "class token only; no mean pooling", "mean": "mean of the patches only"}
+    of_pool = {"class_token": "class token only; no mean pooling", "mean": _MEAN_ONLY}
     sketch = _with(sketch, Limit(condition=f'config.pool == "{sketch.pool}"', reason=of_pool[sketch.pool]))
     patch = SMALL.patch_size[0]
     tried = (
@@ -152,7 +156,11 @@ def _assumptions(sketch: Sketch) -> list[str]:
     """Conventions and layouts, those too that are the default."""
     conventions = {"layer_norm_eps": 1e-6, "activation": "gelu", **sketch.conventions}
     unsettled = " ".join(sketch.assumed)
-    told = [f"{name} = {value}" for name, value in conventions.items() if name not in unsettled]
+    told = [
+        f"{name} = {value}{_unless_default(name, value)}"
+        for name, value in conventions.items()
+        if name not in unsettled
+    ]
     told.append(f"pool = {sketch.pool}")
     if sketch.packed is not None:
         words = [_THREE[one][number] for number in (0, 1) for one in sketch.packed.order]
@@ -163,6 +171,12 @@ def _assumptions(sketch: Sketch) -> list[str]:
         axes = {"c": "C", "h": "P_h", "w": "P_w"}
         told.append(f"a patch is flattened as ({', '.join(axes[axis] for axis in flattened[0])})")
     return [*told, *(f"{name}: the model has none" for name in sketch.absent)]
+
+
+def _unless_default(name: str, value: object) -> str:
+    """The default, for who meant that; which head starts at random is no choice of the paper's model."""
+    default = getattr(Conventions(), name)
+    return "" if value == default or name == "head_init" else f" (vitbench's default: {default})"
 
 
 def _disagreement(sketch: Sketch, workshop: Workshop) -> list[str]:
