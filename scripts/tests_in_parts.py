@@ -8,7 +8,6 @@ channel on which its workers answer did not survive that.
 """
 
 import argparse
-import os
 import re
 import subprocess
 import sys
@@ -17,6 +16,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
+
+from vitbench.environment import usable_cores
 
 NOTHING_SELECTED = 5  # pytest's exit code
 _FILES = 10  # a share's; each share imports torch anew, and the last one to end is waited for
@@ -27,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The exit code of all shares together."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="the folder of the tests")
-    parser.add_argument("--at-once", type=int, default=min(len(os.sched_getaffinity(0)), 4), help="processes")
+    parser.add_argument("--at-once", type=int, default=min(usable_cores(), 4), help="processes")
     options, for_pytest = parser.parse_known_args(argv)
     start, counts, wrong, codes = time.monotonic(), Counter[str](), list[str](), set[int]()
     for code, output in in_parts(shares(options.folder), for_pytest, options.at_once):

@@ -116,7 +116,7 @@ def _exit_code_explained(session: "ConformanceSession", verdict: VerdictRecord) 
         return f"exit code 0: {missing} MUSTs are not offered, {why}"
     if verdict.verdict is Verdict.DOES_NOT_CONFORM and not code:
         return f"every failure is known ({known}): exit code 0"
-    if verdict.verdict is Verdict.INCOMPLETE and not known:
+    if verdict.verdict is Verdict.INCOMPLETE and not known and session.options.subject == "model":
         adapted = "an adapter's methods offer them (docs/adapters.md; vitbench adapt writes one to begin with)"
         return f"exit code {code}: {missing} MUSTs are not offered; {adapted}, --allow-incomplete does without"
     if known and code and not verdict.must.failed and missing:

@@ -155,7 +155,8 @@ def _outcome(task: Task, causes: Sequence[str]) -> Outcome:
     same = [True] * (len(causes) - len(others))
     if others:
         given = list(answers(Candidate(_adapter(task)), _third_round()))
-        same += [worst_error(_deviation(ids, as_named=True), given) is not None for ids in others]
+        # A mutant that answers nothing would agree with whatever is named.
+        same += [bool(given) and worst_error(_deviation(ids, as_named=True), given) is not None for ids in others]
     if all(same):
         return Outcome.NAMED
     return Outcome.SEVERAL if any(same) else Outcome.WRONG
